@@ -1,0 +1,298 @@
+"""Every setting, declared once: type, default, meaning. Environment `EXECPLANE_…` (nested by `__`) over a TOML file.
+
+An unknown or malformed key stops the start and names the key and the nearest right one. Secrets never print.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from execplane.contract.errors import ConfigError
+
+PREFIX = "EXECPLANE_"
+_NOT_SETTINGS = ("EXECPLANE_TEST_", "EXECPLANE_VAR_", "EXECPLANE_CONN_", "EXECPLANE_TOKEN_FILE", "EXECPLANE_BENCH_")
+"""Prefixes that others read: test parts, Variables, Connections, the pod's token."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kubernetes(Section):
+    """The kubernetes executor: where and how pods are made."""
+
+    kubeconfig: Path | None = Field(None, description="kubeconfig file; unset: in-cluster, else ~/.kube/config")
+    context: str = Field("", description="context of the kubeconfig; empty: its current one")
+    namespace: str = Field("default", description="namespace that pods are created in")
+    pod_template_file: Path | None = Field(None, description="pod template; unset: the built-in one")
+    image: str = Field("", description="image of the container base, where template and override name none")
+    api_url: str = Field("", description="where pods find the worker API; empty: `web.url`")
+    delete_worker_pods: bool = Field(True, description="delete pods of attempts that ended well")
+    delete_worker_pods_on_failure: bool = Field(False, description="delete pods of failed attempts")
+    creation_concurrency: int = Field(16, ge=1, le=128, description="creates under way at once")
+    request_timeout_seconds: float = Field(30, gt=0, description="limit of one API call")
+    list_interval_seconds: float = Field(60, gt=0, description="how often a full list repairs the watch")
+    slots: int = Field(0, ge=0, description="most pods alive at once; 0: no limit")
+    worker_source: Literal["bundle", "image", "volume"] = Field("bundle", description="where pods find DAG files")
+    worker_dags_folder: str = Field("", description="for image and volume: the folder in the container")
+
+
+class Local(Section):
+    """The local and sequential executors."""
+
+    slots: int = Field(32, ge=1, description="processes alive at once")
+
+
+class Worker(Section):
+    """What workers are told at their claim."""
+
+    heartbeat_seconds: float = Field(10, gt=0, description="time between heartbeats")
+    self_fence_seconds: float = Field(600, gt=0, description="without contact for this long a worker kills its task")
+    grace_seconds: float = Field(30, ge=0, description="from SIGTERM to SIGKILL")
+    token_seconds: float = Field(3600, gt=0, description="life of an attempt token; renewed at half-life")
+    xcom_blob_bytes: int = Field(65536, ge=0, description="XComs above this go to the blob store")
+    xcom_max_bytes: int = Field(1 << 30, ge=1, le=1 << 30, description="largest XCom")
+
+
+class Scheduler(Section):
+    timetable_semantics: Literal["interval", "instant"] = Field(
+        "interval", description="interval: Airflow 2's dates; instant: Airflow 3's; a DAG may say otherwise"
+    )
+    catchup_by_default: bool = Field(False, description="catchup of DAGs that do not say")
+    infra_retries: int = Field(3, ge=0, description="infrastructure failures that an attempt survives")
+    runs_per_tick: int = Field(50, ge=1, description="runs decided per tick")
+    max_active_runs_created: int = Field(20, ge=1, description="scheduled runs created per tick")
+
+
+class Parsing(Section):
+    interval_seconds: float = Field(1.0, gt=0, description="how often DAG folders are looked at")
+    timeout_seconds: float = Field(30, gt=0, description="limit of one file's import")
+    memory_bytes: int = Field(1 << 30, ge=1 << 26, description="limit of one file's import")
+    processes: int = Field(2, ge=1, description="files imported at once")
+    ignore_syntax: Literal["glob", "regexp"] = Field("glob", description="syntax of .airflowignore")
+
+
+class Web(Section):
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="port to listen on")
+    url: str = Field("", description="where users and workers reach it; empty: http://host:port")
+    allowed_hosts: list[str] = Field([], description="host names served besides localhost")
+    trusted_origins: list[str] = Field([], description="https origins trusted for forms behind a proxy")
+    threads: int = Field(8, ge=1, description="threads for pages and the public API")
+    secure_cookies: bool = Field(False, description="cookies over https only; set it behind TLS")
+
+
+class Config(Section):
+    """The whole configuration. `home` holds everything that is not in the database."""
+
+    home: Path = Field(Path("var"), description="folder for the database file, blobs, logs, secrets")
+    dags_folders: list[Path] = Field([Path("dags")], description="folders of DAG files, separated by ':'")
+    database_url: SecretStr = Field(SecretStr(""), description="postgresql://… or sqlite:///…; empty: in home")
+    listen_url: SecretStr = Field(
+        SecretStr(""), description="a direct postgresql://… for LISTEN beside pgbouncer; empty: database_url"
+    )
+    executor: str = Field("local", description="default executor: local, sequential, kubernetes")
+    executors: list[str] = Field([], description="more executors that tasks may name, separated by ','")
+    queue_executors: dict[str, str] = Field({}, description="queue -> executor")
+    parallelism: int = Field(0, ge=0, description="most attempts in flight at once over all executors; 0: no limit")
+    dags_are_paused_at_creation: bool = Field(True, description="new DAGs start paused")
+    load_examples: bool = Field(False, description="also load the examples that come with execplane")
+    secret_key: SecretStr = Field(SecretStr(""), description="signs sessions and tokens; empty: made in home")
+    fernet_keys: list[SecretStr] = Field([], description="encrypt Variables and Connections, newest first")
+    debug: bool = Field(False, description="Django's debug pages; never in production")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="level of our own log")
+    log_json: bool = Field(False, description="our own log as JSON lines")
+    kubernetes: Kubernetes = Kubernetes()
+    local: Local = Local()
+    worker: Worker = Worker()
+    scheduler: Scheduler = Scheduler()
+    parsing: Parsing = Parsing()
+    web: Web = Web()
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("dags_folders", mode="before")
+    @classmethod
+    def _split_folders(cls, value: Any) -> Any:
+        return [part for part in value.split(":") if part] if isinstance(value, str) else value
+
+    @field_validator("executors", "fernet_keys", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("dags_folders", mode="after")
+    @classmethod
+    def _absolute_folders(cls, value: list[Path]) -> list[Path]:
+        return [folder.expanduser().absolute() for folder in value]
+
+    @property
+    def web_url(self) -> str:
+        """Where users and local workers reach the web server."""
+        return self.web.url.rstrip("/") or f"http://{_reachable(self.web.host)}:{self.web.port}"
+
+    @property
+    def all_executors(self) -> tuple[str, ...]:
+        """Names of the executors to run, the default one first."""
+        return tuple(dict.fromkeys([self.executor, *self.executors, *self.queue_executors.values()]))
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def keys(model: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting as (dotted name, pydantic field), sections opened."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def environment_name(dotted: str) -> str:
+    """`kubernetes.namespace` -> `EXECPLANE_KUBERNETES__NAMESPACE`."""
+    return PREFIX + dotted.upper().replace(".", "__")
+
+
+def load(environ: Mapping[str, str], file: Path | None = None) -> Config:
+    """Read the TOML file and the environment, which wins. Raises ConfigError naming the key."""
+    values: dict[str, Any] = {}
+    known = dict(keys())
+    for dotted, value in _from_file(file, known):
+        _put(values, dotted, value)
+    for dotted, value in _from_environment(environ, known):
+        _put(values, dotted, value)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        dotted = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        raise ConfigError(
+            f"The setting {dotted} ({environment_name(dotted)}) is not valid: {first['msg']}.",
+            hint=f"`execplane config explain {dotted}` tells what it takes.",
+        ) from None
+
+
+def _from_file(file: Path | None, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if file is None or not file.exists():
+        return
+    try:
+        data = tomllib.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The settings file {file} cannot be read: {error}.") from None
+    for dotted, value in _flatten(data, known):
+        if dotted not in known:
+            raise ConfigError(f"Unknown setting {dotted} in {file}.", hint=_nearest(dotted, known))
+        yield dotted, value
+
+
+def _flatten(data: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in data.items():
+        dotted = f"{prefix}{name}"
+        if isinstance(value, dict) and dotted not in known:
+            yield from _flatten(value, known, f"{dotted}.")
+        else:
+            yield dotted, value
+
+
+def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name in sorted(environ):
+        if not name.startswith(PREFIX) or name.startswith(_NOT_SETTINGS) or name == "EXECPLANE_CONFIG":
+            continue
+        dotted = name[len(PREFIX) :].lower().replace("__", ".")
+        field = known.get(dotted)
+        if field is None:
+            raise ConfigError(f"Unknown setting {name} in the environment.", hint=_nearest(dotted, known))
+        text = environ[name]
+        yield dotted, _json(name, text) if _is_mapping(field) else text
+
+
+def _is_mapping(field: Any) -> bool:
+    return str(field.annotation).startswith("dict")
+
+
+def _json(name: str, text: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"The setting {name} is not a JSON object: {error}.") from None
+
+
+def _nearest(dotted: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]} ({environment_name(close[0])})?" if close else "See `execplane config list`."
+
+
+def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, name = dotted.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+    # An empty environment variable means "unset": shells and Helm cannot always leave one out.
+    if value != "":
+        values[name] = value
+    else:
+        values.pop(name, None)
+
+
+@cache
+def current() -> Config:
+    """The process's configuration: read once."""
+    file = os.environ.get("EXECPLANE_CONFIG")
+    home = Path(os.environ.get("EXECPLANE_HOME", "var"))
+    return load(os.environ, Path(file) if file else home / "execplane.toml")
+
+
+def secret(config: Config, name: str) -> str:
+    """A secret from the settings, else one made once and kept in home, readable by its owner only.
+
+    name: "secret_key" or "fernet_key". Two first starts at once agree: the file is created exclusively.
+    """
+    given = config.secret_key if name == "secret_key" else (config.fernet_keys or [SecretStr("")])[0]
+    if given.get_secret_value():
+        return given.get_secret_value()
+    path = config.home / "secrets" / name
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return _make_secret(path, name)
+
+
+def _make_secret(path: Path, name: str) -> str:
+    if name == "fernet_key":
+        from cryptography.fernet import Fernet
+
+        value = Fernet.generate_key().decode()
+    else:
+        value = secrets.token_urlsafe(48)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
+        with open(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
+            file.write(value)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            value = path.read_text().strip()
+        finally:
+            temporary.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"The secret {name} cannot be kept in {path.parent}: {error.strerror}.",
+            hint=f"Make the folder writable, or set {environment_name('secret_key')}.",
+        ) from None
+    return value

@@ -1,0 +1,47 @@
+"""The one root of our errors: what happened to what, why, and what to do about it."""
+
+from __future__ import annotations
+
+
+class ExecplaneError(Exception):
+    """The root of every error that execplane raises on purpose.
+
+    `message` says what happened to what and why; `hint` says what to do. Both are fit for a user's screen, so
+    neither ever holds a secret or a vendor's traceback.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigError(ExecplaneError):
+    """A setting is unknown, malformed or contradicts another; the start is refused."""
+
+
+class NotFound(ExecplaneError):
+    """The named object does not exist (or its reader may not see it)."""
+
+
+class Conflict(ExecplaneError):
+    """The verb does not fit the object's present state; nothing was changed."""
+
+
+class InvalidInput(ExecplaneError):
+    """What the caller sent is not acceptable; nothing was changed."""
+
+
+class Forbidden(ExecplaneError):
+    """The actor lacks the permission; nothing was changed."""
+
+
+class Unavailable(ExecplaneError):
+    """A part we depend on (database, API server, log store) did not answer; trying again later may work."""
+
+
+class DagImportError(ExecplaneError):
+    """A DAG file cannot be used: names file, line and what to write instead."""

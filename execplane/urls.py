@@ -1,0 +1,11 @@
+"""The addresses: pages, the admin, the public API. The worker API is served beside Django (see `asgi`)."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("execplane.web.urls")),
+]
