@@ -19,7 +19,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from execplane.contract.errors import ConfigError
 
 PREFIX = "EXECPLANE_"
-_NOT_SETTINGS = ("EXECPLANE_TEST_", "EXECPLANE_VAR_", "EXECPLANE_CONN_", "EXECPLANE_TOKEN_FILE", "EXECPLANE_BENCH_")
+_NOT_SETTINGS = (
+    "EXECPLANE_TEST_",
+    "EXECPLANE_VAR_",
+    "EXECPLANE_CONN_",
+    "EXECPLANE_TOKEN_FILE",
+    "EXECPLANE_BENCH_",
+)
 """Prefixes that others read: test parts, Variables, Connections, the pod's token."""
 
 

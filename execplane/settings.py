@@ -123,7 +123,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [Path(__file__).parent.parent / "static"] if (Path(__file__).parent.parent / "static").is_dir() else []
+STATICFILES_DIRS = (
+    [Path(__file__).parent.parent / "static"] if (Path(__file__).parent.parent / "static").is_dir() else []
+)
 STATIC_ROOT = CONFIG.home / "static"
 WHITENOISE_USE_FINDERS = True
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

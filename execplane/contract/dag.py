@@ -80,6 +80,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The operator's class name, as pages show it: "BashOperator", "@task"."""
     upstream: tuple[str, ...] = ()
     """Sorted ids of direct upstream tasks."""
+    upstream_labels: dict[str, str] = {}
+    """Upstream task id -> the edge's text, where the author gave one (`a >> Label("rows") >> b`)."""
     group_id: str | None = None
     label: str = ""
     kind: str = "task"
@@ -110,6 +112,10 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True):
     resources: dict[str, Any] = {}
     max_active_tis_per_dag: int | None = None
     max_active_tis_per_dagrun: int | None = None
+    is_setup: bool = False
+    is_teardown: bool = False
+    on_failure_fail_dagrun: bool = False
+    """A teardown whose failure fails the run; other teardowns do not count for the run's state."""
     mapped: MappedSpec | None = None
     xcom_refs: tuple[XComRef, ...] = ()
     """XComs that the task's arguments refer to: prefetched for the worker."""

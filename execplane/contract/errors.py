@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class ExecplaneError(Exception):
     """The root of every error that execplane raises on purpose.
@@ -45,3 +47,17 @@ class Unavailable(ExecplaneError):
 
 class DagImportError(ExecplaneError):
     """A DAG file cannot be used: names file, line and what to write instead."""
+
+
+def storage_error(what: str, where: object, error: OSError) -> Unavailable:
+    """What a refused write or read on disk means to a user: the disk is read-only, full, or not ours."""
+    reasons = {
+        errno.EROFS: ("the file system is read-only", "Mount it writable, or set EXECPLANE_HOME to another."),
+        errno.ENOSPC: ("the disk is full", "Free some space, or point EXECPLANE_HOME at a larger disk."),
+        errno.EDQUOT: ("the disk quota is used up", "Free some space, or raise the quota."),
+        errno.EACCES: ("permission is denied", "Let the user that execplane runs as use this folder."),
+        errno.EPERM: ("permission is denied", "Let the user that execplane runs as use this folder."),
+        errno.EMFILE: ("too many files are open", "Raise the limit of open files (ulimit -n)."),
+    }
+    reason, hint = reasons.get(error.errno or 0, (error.strerror or str(error), ""))
+    return Unavailable(f"{what} failed at {where}: {reason}.", hint=hint)

@@ -47,7 +47,7 @@ class Executor(Protocol):
         """The attempts ended: delete what is left, as the deletion policy says."""
 
     def check(self) -> str:
-        """"" when the executor can launch; else one sentence why not."""
+        """ "" when the executor can launch; else one sentence why not."""
 
     def close(self) -> None:
         """Stop observing; what runs keeps running."""

@@ -142,6 +142,8 @@ class HeartbeatAnswer(msgspec.Struct, frozen=True, kw_only=True):
     token: str = ""
     """A renewed attempt token, when the old one is past its half-life."""
     token_expires_at: datetime | None = None
+    watched: bool = False
+    """Somebody reads this log right now: send lines within a second instead of in large batches."""
 
 
 class ErrorInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +193,8 @@ class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     accepted: bool = True
+    watched: bool = False
+    """For logs: as in HeartbeatAnswer."""
 
 
 class XComPush(msgspec.Struct, frozen=True, kw_only=True):

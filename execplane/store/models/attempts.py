@@ -28,6 +28,8 @@ class Attempt(models.Model):
     pool = models.CharField(max_length=250, default="default_pool")
     slots = models.PositiveIntegerField(default=1)
     priority = models.IntegerField(default=1)
+    max_per_dag = models.PositiveIntegerField(null=True)
+    """The task's max_active_tis_per_dag."""
 
     cluster = models.CharField(max_length=60, default="", blank=True)
     namespace = models.CharField(max_length=63, default="", blank=True)

@@ -34,11 +34,14 @@ class Dag(models.Model):
     latest_version = models.ForeignKey("DagVersion", null=True, on_delete=models.DO_NOTHING, related_name="+")
     latest_bundle = models.ForeignKey(Bundle, null=True, on_delete=models.DO_NOTHING, related_name="+")
     max_active_runs = models.PositiveIntegerField(default=16)
+    max_active_tasks = models.PositiveIntegerField(default=16)
     next_run_at = models.DateTimeField(null=True)
     """When the next scheduled run is due; null: none (paused DAGs keep theirs)."""
     next_logical_date = models.DateTimeField(null=True)
     next_interval_start = models.DateTimeField(null=True)
     next_interval_end = models.DateTimeField(null=True)
+    replan = models.BooleanField(default=True)
+    """The next scheduled run must be computed anew: a new version, an unpause."""
     parsed_at = models.DateTimeField(null=True)
     created_at = models.DateTimeField()
 
@@ -49,6 +52,7 @@ class Dag(models.Model):
                 name="dag_due",
                 condition=Q(paused=False, active=True, next_run_at__isnull=False),
             ),
+            models.Index(fields=["dag_id"], name="dag_replan", condition=Q(replan=True, active=True)),
             models.Index(fields=["bundle_name", "file"], name="dag_file"),
         ]
 

@@ -40,9 +40,7 @@ class DagRun(models.Model):
                 name="dagrun_to_decide",
                 condition=Q(state__in=["queued", "running"], decide_at__isnull=False),
             ),
-            models.Index(
-                fields=["dag", "state"], name="dagrun_active", condition=Q(state__in=["queued", "running"])
-            ),
+            models.Index(fields=["dag", "state"], name="dagrun_active", condition=Q(state__in=["queued", "running"])),
         ]
 
 
@@ -76,9 +74,7 @@ class TaskInstance(models.Model):
     ended_at = models.DateTimeField(null=True)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["dagrun", "task_id", "map_index"], name="task_instance_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["dagrun", "task_id", "map_index"], name="task_instance_once")]
         indexes = [
             models.Index(
                 fields=["state", "eligible_at"],

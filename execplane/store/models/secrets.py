@@ -41,7 +41,5 @@ class SecretAccess(models.Model):
     at = models.DateTimeField()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["attempt_id", "kind", "name"], name="secret_access_once")
-        ]
+        constraints = [models.UniqueConstraint(fields=["attempt_id", "kind", "name"], name="secret_access_once")]
         indexes = [models.Index(fields=["kind", "name", "-id"], name="secret_access_name")]

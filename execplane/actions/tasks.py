@@ -1,0 +1,139 @@
+"""Verbs on task instances: clear and mark."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+
+from execplane.actions.actor import Actor, demand
+from execplane.contract.clock import Clock, SystemClock
+from execplane.contract.dag import DagSpec
+from execplane.contract.errors import InvalidInput, NotFound
+from execplane.contract.keys import TaskKey
+from execplane.contract.states import TaskState
+from execplane.store import task_rows
+from execplane.store.audit import audit
+from execplane.store.database import write
+from execplane.store.launch_rows import dag_spec
+from execplane.store.transitions import clearing
+
+_CLOCK = SystemClock()
+MARKABLE = (TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED)
+MOST_CLEARED = 10_000
+
+
+def clear(
+    actor: Actor,
+    dag_id: str,
+    run_id: str,
+    task_ids: Collection[str],
+    *,
+    map_indexes: Collection[int] | None = None,
+    upstream: bool = False,
+    downstream: bool = False,
+    past: bool = False,
+    future: bool = False,
+    only_failed: bool = False,
+    dry_run: bool = False,
+    clock: Clock = _CLOCK,
+) -> list[TaskKey]:
+    """Run the tasks again, with their relatives and in earlier or later runs where asked; gives what is cleared.
+
+    `task_ids` empty: all tasks of the run. What is in flight is stopped first. Repeating it changes nothing more.
+    """
+    demand(actor, "clear tasks")
+    now = clock.now()
+    run = task_rows.run_of(dag_id, run_id)
+    spec = dag_spec(run.dag_version_id)
+    wanted = related(spec, task_ids, upstream=upstream, downstream=downstream)
+    with write():
+        found = task_rows.clearable(
+            run,
+            wanted,
+            map_indexes=map_indexes,
+            named=set(task_ids),
+            past=past,
+            future=future,
+            only_failed=only_failed,
+            limit=MOST_CLEARED + 1,
+        )
+        if len(found) > MOST_CLEARED:
+            raise InvalidInput(f"That would clear more than {MOST_CLEARED} task instances.", hint="Clear fewer runs.")
+        if not dry_run and found:
+            clearing.clear_instances([pk for pk, _ in found], actor=actor.name, now=now)
+            _expand_anew(spec, run, wanted)
+            audit(
+                actor.name,
+                "clear",
+                f"run:{dag_id}/{run_id}",
+                after={"tasks": [str(k) for _, k in found[:200]]},
+                now=now,
+            )
+    return [key for _, key in found]
+
+
+def _expand_anew(spec: DagSpec, run: task_rows.RunOf, cleared: Collection[str]) -> None:
+    mapped = [
+        task.task_id
+        for task in spec.tasks
+        if task.mapped is not None
+        and task.task_id in cleared
+        and any(ref.task_id in cleared for arg in task.mapped.args for ref in arg.refs)
+    ]
+    clearing.drop_expansion(run.pk, mapped)
+
+
+def related(spec: DagSpec, task_ids: Collection[str], *, upstream: bool, downstream: bool) -> set[str]:
+    """The tasks and, where asked, all that lie up- or downstream of them. Raises NotFound for an unknown id."""
+    parents = {task.task_id: task.upstream for task in spec.tasks}
+    unknown = sorted(set(task_ids) - set(parents))
+    if unknown:
+        raise NotFound(f"The DAG {spec.dag_id} has no task {unknown[0]} in this run's version.")
+    if not task_ids:
+        return set(parents)
+    children: dict[str, list[str]] = {task_id: [] for task_id in parents}
+    for task_id, ups in parents.items():
+        for up in ups:
+            children[up].append(task_id)
+    found = set(task_ids)
+    for follow, edges in ((upstream, parents), (downstream, children)):
+        if follow:
+            found |= _reach(task_ids, edges)
+    return found
+
+
+def _reach(start: Collection[str], edges: object) -> set[str]:
+    assert isinstance(edges, dict)
+    seen: set[str] = set()
+    todo = deque(start)
+    while todo:
+        for neighbour in edges[todo.popleft()]:
+            if neighbour not in seen:
+                seen.add(neighbour)
+                todo.append(neighbour)
+    return seen
+
+
+def mark(
+    actor: Actor,
+    dag_id: str,
+    run_id: str,
+    task_id: str,
+    map_index: int,
+    state: TaskState | str,
+    *,
+    clock: Clock = _CLOCK,
+) -> None:
+    """Set a task instance's state by hand; what is in flight is stopped and no longer moves it."""
+    demand(actor, "mark tasks")
+    target = TaskState(state) if str(state) in {*MARKABLE} else None
+    if target is None:
+        raise InvalidInput(f"A task is marked {', '.join(MARKABLE)}, not {state}.")
+    now = clock.now()
+    with write():
+        run = task_rows.run_of(dag_id, run_id)
+        ids: Sequence[int] = task_rows.instance_ids(run.pk, task_id, map_index)
+        if not ids:
+            raise NotFound(f"The run {run_id} of {dag_id} has no instance of {task_id} with map index {map_index}.")
+        clearing.mark_instances(ids, target, actor=actor.name, now=now)
+        audit(actor.name, f"mark {target}", f"task:{dag_id}/{run_id}/{task_id}[{map_index}]", now=now)

@@ -1,0 +1,1 @@
+"""The two APIs: the workers' (plain functions and msgspec) and the public one (REST framework)."""

@@ -1,0 +1,1 @@
+"""Content-addressed bytes, in files now, in object storage later; see `contract.blobs`."""

@@ -1,0 +1,333 @@
+"""Wires the rooms from the configuration: the only place that knows all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from execplane import __version__
+from execplane.config import Config, current, secret
+from execplane.contract.clock import Clock, SystemClock
+from execplane.contract.errors import ConfigError, Forbidden, Unavailable
+from execplane.contract.executor import Executor
+from execplane.contract.loops import Loop
+
+if TYPE_CHECKING:
+    from execplane.actions.worker import Beats, WorkerPolicy
+    from execplane.api.worker.app import WorkerApp
+    from execplane.api.worker.routes import Verify, WorkerApi
+    from execplane.api.worker.tokens import TokenMint
+    from execplane.blobs.files import FileBlobStore
+    from execplane.bundles.places import BundlePlaces
+    from execplane.kube.options import KubeOptions
+    from execplane.kube.review import PodIdentity
+    from execplane.logs.files import FileLogStore
+    from execplane.loops.supervisor import Report, Runner
+    from execplane.loops.wake import WakeBus
+    from execplane.store.secrets import SecretBox
+
+LOCAL_EXECUTORS = ("local", "sequential")
+
+
+def setup() -> Config:
+    """Read the configuration and set Django up. Raises ConfigError."""
+    config = current()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "execplane.settings")
+    import django
+
+    django.setup()
+    return config
+
+
+@dataclass
+class Deployment:
+    """This process's parts, made when first asked for: a shell command does not pay for what a server needs."""
+
+    config: Config
+    clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def process(self) -> str:
+        """Names this process in leases, events and on the loops page."""
+        return f"{socket.gethostname()}:{os.getpid()}"
+
+    @cached_property
+    def bus(self) -> WakeBus:
+        """The wake bus, connected to the other processes and fed by the store's commits."""
+        from execplane.loops.wake import DatagramTransport, ListenTransport, WakeBus
+        from execplane.store.database import NOTIFY_CHANNEL, is_postgresql, set_publisher
+
+        bus = WakeBus()
+        if is_postgresql():
+            url = self.config.listen_url.get_secret_value() or self.config.database_url.get_secret_value()
+            bus.transport = ListenTransport(bus, url, NOTIFY_CHANNEL)
+        else:
+            bus.transport = DatagramTransport(bus, self.config.home / "wake")
+        set_publisher(bus.publish, bus.origin)
+        return bus
+
+    @cached_property
+    def identity(self) -> tuple[str, int]:
+        """The deployment's id and incarnation."""
+        from execplane.store.deployment import identity
+
+        return identity(self.clock.now())
+
+    @cached_property
+    def blobs(self) -> FileBlobStore:
+        from execplane.blobs.files import FileBlobOptions, FileBlobStore
+
+        return FileBlobStore(FileBlobOptions(folder=self.config.home / "blobs"))
+
+    @cached_property
+    def bundles(self) -> BundlePlaces:
+        from execplane.bundles.places import BundlePlaces
+
+        return BundlePlaces(self.config.home / "bundles", self.blobs)
+
+    @cached_property
+    def logs(self) -> FileLogStore:
+        from execplane.logs.files import FileLogStore
+        from execplane.logs.options import FileLogOptions
+
+        return FileLogStore(FileLogOptions(folder=self.config.home / "logs"))
+
+    @cached_property
+    def mint(self) -> TokenMint:
+        from execplane.api.worker.tokens import TokenMint
+
+        return TokenMint([secret(self.config, "secret_key")], life_seconds=self.config.worker.token_seconds)
+
+    @cached_property
+    def secrets(self) -> SecretBox:
+        from execplane.store.secrets import SecretBox
+
+        keys = [key.get_secret_value() for key in self.config.fernet_keys]
+        return SecretBox(keys or [secret(self.config, "fernet_key")])
+
+    @cached_property
+    def beats(self) -> Beats:
+        from execplane.actions.worker import Beats
+
+        return Beats(self.clock)
+
+    @cached_property
+    def worker_policy(self) -> WorkerPolicy:
+        from execplane.actions.worker import WorkerPolicy
+
+        config = self.config
+        pods = (config.kubernetes.worker_source, config.kubernetes.worker_dags_folder)
+        return WorkerPolicy(
+            heartbeat_seconds=config.worker.heartbeat_seconds,
+            self_fence_seconds=config.worker.self_fence_seconds,
+            grace_seconds=config.worker.grace_seconds,
+            xcom_blob_bytes=config.worker.xcom_blob_bytes,
+            xcom_max_bytes=config.worker.xcom_max_bytes,
+            infra_retries=config.scheduler.infra_retries,
+            web_url=config.web_url,
+            sources={"kubernetes": pods},
+        )
+
+    @cached_property
+    def worker_api(self) -> WorkerApi:
+        from execplane.api.worker.routes import WorkerApi
+
+        return WorkerApi(
+            clock=self.clock,
+            policy=self.worker_policy,
+            mint=self.mint,
+            verify={name: self._verifier(name) for name in self.config.all_executors},
+            beats=self.beats,
+            logs=self.logs,
+            bundles=self.bundles,
+            blobs=self.blobs,
+            secrets=self.secrets,
+            nudge=self.bus.publish,
+        )
+
+    def _verifier(self, executor: str) -> Verify:
+        from execplane.api.worker.routes import local_verifier, pod_verifier
+
+        if executor in LOCAL_EXECUTORS:
+            return local_verifier(self.mint, self.clock)
+        return pod_verifier(self._kube_token_verifier())
+
+    def _kube_token_verifier(self) -> Callable[[str], PodIdentity]:
+        """Made at the first token, so that a web server starts while the API server is down."""
+        from execplane.kube.client import Client
+        from execplane.kube.errors import KubeError
+        from execplane.kube.review import TokenRefused, TokenVerifier
+
+        made: list[TokenVerifier] = []
+
+        def identify(token: str) -> PodIdentity:
+            try:
+                if not made:
+                    made.append(TokenVerifier(Client(self._kube_options(), self.clock), self.clock))
+                return made[0].verify_worker_token(token)
+            except TokenRefused as error:
+                raise Forbidden(error.message, hint=error.hint) from error
+            except KubeError as error:
+                raise Unavailable(error.message, hint=error.hint) from error
+
+        return identify
+
+    def worker_app(self) -> WorkerApp:
+        """The worker API, for the web server."""
+        from execplane.api.worker.app import WorkerApp
+
+        return WorkerApp(self.worker_api.handle)
+
+    def executor(self, name: str) -> Executor:
+        """A new executor of this name, not started. Raises ConfigError for an unknown one."""
+        if name in LOCAL_EXECUTORS:
+            return self._local_executor(name)
+        if name == "kubernetes":
+            return self._kubernetes_executor()
+        raise ConfigError(
+            f"There is no executor {name!r}.", hint=f"Use one of {', '.join((*LOCAL_EXECUTORS, 'kubernetes'))}."
+        )
+
+    def _local_executor(self, name: str) -> Executor:
+        from execplane.executors.local import LocalExecutor
+        from execplane.executors.local_options import LocalOptions
+        from execplane.executors.sequential import SequentialExecutor
+
+        config = self.config
+        work = config.home / "work"
+        options = LocalOptions(
+            slots=config.local.slots,
+            api_url=config.web_url,
+            work_dir=str(work),
+            worker_options=json.dumps({"work_dir": str(work), "bundles_dir": str(config.home / "bundles")}),
+        )
+        kind = SequentialExecutor if name == "sequential" else LocalExecutor
+        return kind(
+            options,
+            clock=self.clock,
+            mint_token=lambda start: self.mint.launch_token(start.attempt_id, self.clock.now()),
+        )
+
+    def _kubernetes_executor(self) -> Executor:
+        from execplane.executors.kubernetes import KubernetesExecutor
+        from execplane.executors.kubernetes_options import KubernetesOptions
+
+        config = self.config.kubernetes
+        options = KubernetesOptions(
+            deployment_id=self.identity[0],
+            kube=self._kube_options(),
+            namespace=config.namespace,
+            pod_template_file=str(config.pod_template_file or ""),
+            image=config.image,
+            version=__version__,
+            attempt_url=f"{self.config.web_url}/attempts/{{attempt_id}}",
+            slots=config.slots or None,
+            creation_concurrency=config.creation_concurrency,
+            delete_worker_pods=config.delete_worker_pods,
+            delete_worker_pods_on_failure=config.delete_worker_pods_on_failure,
+            list_interval_seconds=config.list_interval_seconds,
+        )
+        return KubernetesExecutor(options, clock=self.clock)
+
+    def _kube_options(self) -> KubeOptions:
+        from execplane.kube.options import KubeOptions
+
+        config = self.config.kubernetes
+        return KubeOptions(
+            kubeconfig=str(config.kubeconfig or ""),
+            context=config.context,
+            read_timeout_seconds=config.request_timeout_seconds,
+            pool_size=config.creation_concurrency * 2,
+        )
+
+    def loops(self) -> list[Loop]:
+        """Every loop of a whole deployment, but the one that reports on them."""
+        return [self._scheduler_loop(), self._beat_loop(), *self._driver_loops()]
+
+    def _parse_loop(self) -> Loop:
+        from execplane.compose_parsing import parse_loop
+
+        return parse_loop(self)
+
+    def _scheduler_loop(self) -> Loop:
+        from execplane.scheduler.calendar import Calendar
+        from execplane.scheduler.loop import SchedulerLoop, SchedulerOptions
+
+        config = self.config
+        return SchedulerLoop(
+            SchedulerOptions(
+                default_executor=config.executor,
+                queue_executors=config.queue_executors,
+                runs_per_tick=config.scheduler.runs_per_tick,
+            ),
+            Calendar(most_per_tick=config.scheduler.max_active_runs_created),
+            self.clock,
+            actor=f"scheduler {self.process}",
+        )
+
+    def _beat_loop(self) -> Loop:
+        from execplane.loops.beats import BeatLoop
+
+        return BeatLoop(self.beats.flush)
+
+    def _driver_loops(self) -> list[Loop]:
+        return [self._driver_loop(name) for name in self.config.all_executors]
+
+    def _driver_loop(self, name: str) -> Loop:
+        from execplane.executors.driver.loop import DriverLoop, DriverOptions
+        from execplane.executors.driver.workloads import Deployed
+
+        config = self.config
+        deployment_id, incarnation = self.identity
+        pods = name not in LOCAL_EXECUTORS
+        return DriverLoop(
+            lambda: self.executor(name),
+            Deployed(
+                deployment_id=deployment_id,
+                incarnation=incarnation,
+                api_url=(config.kubernetes.api_url or config.web_url) if pods else config.web_url,
+                source=config.kubernetes.worker_source if pods else "bundle",
+                dags_folder=config.kubernetes.worker_dags_folder if pods else "",
+            ),
+            DriverOptions(
+                parallelism=config.parallelism or None,
+                infra_retries=config.scheduler.infra_retries,
+                grace_seconds=config.worker.grace_seconds,
+            ),
+            self.clock,
+            owner=self.process,
+            wake=lambda: self.bus.deliver(["driver"]),
+        )
+
+    def runners(self, names: Sequence[str] = ()) -> list[Runner]:
+        """Runners for the named loops (all when empty; a name may be a prefix such as "driver"), and the status loop.
+
+        Raises ConfigError for a name that no loop has.
+        """
+        from execplane.loops.leases import LeaseKeeper
+        from execplane.loops.status import StatusLoop
+        from execplane.loops.supervisor import Runner
+
+        loops = self.loops()
+        known = [loop.name for loop in loops]
+        for name in names:
+            if not any(one == name or one.startswith(f"{name}:") for one in known):
+                raise ConfigError(f"There is no loop {name!r}.", hint=f"The loops are {', '.join(known)}.")
+        if names:
+            loops = [loop for loop in loops if loop.name in names or loop.name.split(":")[0] in names]
+        runners: list[Runner] = []
+        for loop in loops:
+            lease = LeaseKeeper(name=loop.name, holder=self.process, clock=self.clock) if loop.leased else None
+            runners.append(Runner(loop=loop, clock=self.clock, bus=self.bus, lease=lease))
+        reports: list[Report] = [runner.report for runner in runners]
+        status = Runner(loop=StatusLoop(self.process, lambda: reports), clock=self.clock, bus=self.bus)
+        return [*runners, status]
+
+    def static_folder(self) -> Path:
+        return self.config.home / "static"

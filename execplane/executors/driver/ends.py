@@ -1,0 +1,142 @@
+"""How attempts end: the pure verdict fed from the ledger, and its answer written by one transition."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from execplane.contract.errors import NotFound
+from execplane.contract.messages import End, Verdict
+from execplane.contract.observations import Gone, LaunchRefused
+from execplane.contract.states import AttemptState, Cause
+from execplane.executors.driver.workloads import task_of
+from execplane.executors.verdict import Budget, Ended, Stop, TaskPolicy, refused, reported_tasks, verdict
+from execplane.store import launch_rows
+from execplane.store.launch_rows import EndingRow, dag_spec
+from execplane.store.transitions import ending
+from execplane.store.transitions.ending import AttemptEnd, XComRow
+
+log = logging.getLogger(__name__)
+
+_STOPS = {"clear": Stop.CLEAR, "user": Stop.USER, "timeout": Stop.TIMEOUT, "lost": Stop.LOST, "": Stop.MARK}
+
+
+def end_reported(
+    attempt_id: int, report: End, xcoms: Sequence[XComRow], *, now: datetime, infra_retries: int, actor: str
+) -> str:
+    """The worker's report; gives the attempt's state afterwards. A repeated report finds the attempt ended.
+
+    Raises NotFound for an unknown attempt. A report of a process that did not pass the fence moves nothing.
+    """
+    row = launch_rows.ending_row(attempt_id)
+    if row is None:
+        raise NotFound(f"The ledger has no attempt {attempt_id}.")
+    ended = verdict(report, None, None, _policy(row, infra_retries), now)
+    columns: dict[str, Any] = {
+        "log_offset": report.log_offset,
+        "peak_memory_bytes": report.peak_memory_bytes,
+        "user_code_at": report.user_code_started_at,
+    }
+    if report.rendered is not None:
+        columns["rendered"] = report.rendered
+    if report.bundle_found:
+        columns["bundle_found"] = report.bundle_found
+    if ended is None:
+        ending.record_only(attempt_id, f"report {report.outcome} after the end; it moves nothing", actor=actor, now=now)
+        return str(row.state)
+    end = _attempt_end(ended, columns, xcoms)
+    moved = ending.end_attempt(attempt_id, end, actor=actor, now=now, nonce=report.nonce)
+    return str(ended.attempt_state) if moved else str(row.state)
+
+
+def end_gone(fact: Gone, *, now: datetime, infra_retries: int, actor: str) -> None:
+    """The executor saw it die. Whatever ended before stays; its death is noted."""
+    row = launch_rows.ending_row(fact.attempt_id)
+    if row is None:
+        return
+    if row.uid and fact.uid and row.uid != fact.uid:
+        # Another process or pod of the same name: not the one that holds the attempt.
+        ending.record_only(fact.attempt_id, f"{fact.uid} is gone, which is not {row.uid}", actor=actor, now=now)
+        return
+    ended = verdict(None, fact, _last_words(fact, row), _policy(row, infra_retries), now)
+    if ended is None:
+        ending.gone(fact.attempt_id, fact.at)
+        return
+    columns: dict[str, Any] = {"gone_at": fact.at}
+    if fact.status is not None:
+        columns["status"] = fact.status
+    ending.end_attempt(fact.attempt_id, _attempt_end(ended, columns, ()), actor=actor, now=now)
+
+
+def end_refused(fact: LaunchRefused, *, now: datetime, infra_retries: int, actor: str) -> None:
+    """It was not launched, and will not be with this intent."""
+    row = launch_rows.ending_row(fact.attempt_id)
+    if row is None:
+        return
+    ended = refused(fact, _policy(row, infra_retries), now)
+    if ended is not None:
+        columns = {"gone_at": fact.at, "cleaned_at": fact.at}
+        ending.end_attempt(fact.attempt_id, _attempt_end(ended, columns, ()), actor=actor, now=now)
+
+
+def _policy(row: EndingRow, infra_retries: int) -> TaskPolicy:
+    spec = dag_spec(row.dag_version_id)
+    try:
+        task = task_of(spec, row.key.task.task_id)
+    except NotFound:
+        return TaskPolicy(attempt_state=row.state, task_state=row.task_state, key=str(row.key.task))
+    return TaskPolicy(
+        attempt_state=row.state,
+        task_state=row.task_state,
+        key=str(row.key.task),
+        retries=task.retries,
+        retry_delay_seconds=task.retry_delay_seconds,
+        retry_exponential_backoff=task.retry_exponential_backoff,
+        max_retry_delay_seconds=task.max_retry_delay_seconds,
+        author_failures=row.author_failures,
+        infra_failures=row.infra_failures,
+        infra_retries=infra_retries,
+        needs_report=row.key.task.task_id in _reported(row.dag_version_id),
+        stop=_STOPS.get(row.stop_then, Stop.MARK) if row.state == AttemptState.STOPPING else None,
+        stop_reason=row.stop_reason,
+    )
+
+
+@lru_cache(maxsize=256)
+def _reported(dag_version_id: int) -> frozenset[str]:
+    return reported_tasks(dag_spec(dag_version_id))
+
+
+def _last_words(fact: Gone, row: EndingRow) -> Verdict | None:
+    """The termination message, when it is the word of the process that passed the fence."""
+    if not fact.verdict:
+        return None
+    try:
+        words = msgspec.json.decode(fact.verdict, type=Verdict)
+    except msgspec.DecodeError:
+        return None
+    return words if words.attempt_id == row.attempt_id and row.nonce and words.nonce == row.nonce else None
+
+
+def _attempt_end(ended: Ended, columns: dict[str, Any], xcoms: Sequence[XComRow]) -> AttemptEnd:
+    return AttemptEnd(
+        state=ended.attempt_state,
+        task_state=ended.task_state,
+        category=ended.category,
+        reason=ended.sentence,
+        hint=ended.hint,
+        exit_code=ended.exit_code,
+        author_failure=ended.budget is Budget.AUTHOR,
+        infra_failure=ended.budget is Budget.INFRA,
+        eligible_at=ended.eligible_at,
+        next_cause=ended.next_cause or Cause.RETRY,
+        skips=ended.skips or None,
+        map_length=ended.map_length,
+        xcoms=xcoms,
+        columns=columns,
+    )

@@ -1,0 +1,76 @@
+"""From ledger rows to workloads, and from workloads to intents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from execplane.contract.dag import DagSpec, TaskSpec
+from execplane.contract.errors import ExecplaneError, NotFound
+from execplane.contract.executor import Executor
+from execplane.contract.observations import Diagnosis
+from execplane.contract.workload import Intent, Workload
+from execplane.store.launch_rows import LaunchRow, dag_spec, launch_rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployed:
+    """What every workload of one executor has in common."""
+
+    deployment_id: str
+    incarnation: int
+    api_url: str
+    source: str = "bundle"
+    dags_folder: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """Intents in order of priority, and what could not be built: attempt id -> why."""
+
+    intents: tuple[Intent, ...]
+    refused: dict[int, Diagnosis]
+
+
+def build_all(attempt_ids: Sequence[int], executor: Executor, deployed: Deployed) -> Built:
+    """Build each attempt's intent once; a bad template or override fails its own attempt only."""
+    intents: list[Intent] = []
+    refused: dict[int, Diagnosis] = {}
+    for row in launch_rows(attempt_ids):
+        try:
+            intents.append(executor.build(workload(row, deployed)))
+        except ExecplaneError as error:
+            refused[row.attempt_id] = Diagnosis(category="launch_error", sentence=error.message, hint=error.hint)
+    return Built(intents=tuple(intents), refused=refused)
+
+
+def task_of(spec: DagSpec, task_id: str) -> TaskSpec:
+    """Raises NotFound when the run's version has no such task (it was removed)."""
+    for task in spec.tasks:
+        if task.task_id == task_id:
+            return task
+    raise NotFound(f"The DAG {spec.dag_id} has no task {task_id} in this version.")
+
+
+def workload(row: LaunchRow, deployed: Deployed) -> Workload:
+    """One attempt, ready for its executor."""
+    spec = dag_spec(row.dag_version_id)
+    task = task_of(spec, row.key.task.task_id)
+    return Workload(
+        attempt_id=row.attempt_id,
+        key=row.key,
+        try_number=row.try_number,
+        deployment_id=deployed.deployment_id,
+        incarnation=deployed.incarnation,
+        api_url=deployed.api_url,
+        dag_file=spec.file,
+        bundle=row.bundle,
+        source=deployed.source,
+        dags_folder=deployed.dags_folder,
+        queue=row.queue,
+        pool=row.pool,
+        executor_config=task.executor_config,
+        dag_executor_config=spec.executor_config,
+        resources=task.resources,
+        execution_timeout_seconds=task.execution_timeout_seconds,
+    )

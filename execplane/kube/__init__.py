@@ -1,0 +1,1 @@
+"""The API server: client, resumable watch, logs, reviews, errors. The only importer of `kubernetes`."""

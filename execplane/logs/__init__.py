@@ -1,0 +1,1 @@
+"""Task logs: where lines are kept and how they are read back, with every loss named."""

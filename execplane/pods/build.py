@@ -1,0 +1,235 @@
+"""One attempt's pod: layers merged, hook applied, identity stamped, checked, and fixed as bytes.
+
+The bytes are the intent: they are stored before the create call and posted as they are, also after a crash, because
+a hook may well give another result the second time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from execplane.contract.errors import InvalidInput
+from execplane.contract.messages import LAUNCH_AUDIENCE
+from execplane.contract.workload import Intent, Layered, WorkerStart, Workload
+from execplane.pods.fields import BASE
+from execplane.pods.hook import Mutate, apply
+from execplane.pods.identity import identity_annotations, identity_labels, pod_name
+from execplane.pods.merge import Layer, merge
+from execplane.pods.stamp import IDENTITY, Stamper
+from execplane.pods.tree import Node, plain_object, plant, provenance
+from execplane.pods.validate import check_layer, check_pod
+
+TOKEN_VOLUME = "execplane-token"  # noqa: S105 - a name
+TOKEN_FOLDER = "/var/run/secrets/execplane.io"  # noqa: S105 - a path
+TOKEN_FILE = f"{TOKEN_FOLDER}/token"
+OPTIONS = "options"
+"""The layer of what the deployment's settings say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """What the deployment's settings say about every pod."""
+
+    namespace: str = "default"
+    namespaces: tuple[str, ...] = ()
+    """The only namespaces a layer may wish for besides `namespace`: those that are watched."""
+    image: str = ""
+    """Image of `base` where no layer names one."""
+    version: str = ""
+    """execplane's version, for the label."""
+    worker_args: tuple[str, ...] = ("python", "-m", "execplane.worker")
+    """How the worker is started; its WorkerStart as JSON is appended."""
+    allow_command: bool = True
+    """Whether a layer may wrap the worker with a `command` of its own."""
+    attempt_url: str = ""
+    """Address of an attempt's page, with {attempt_id} in it; empty: no annotation."""
+    token_expiration_seconds: int = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A pod, ready to be posted. `body` is canonical JSON of `pod`."""
+
+    pod: dict[str, Any]
+    body: bytes
+    namespace: str
+    name: str
+    provenance: dict[str, str]
+    overruled: tuple[Layered, ...]
+    template_rev: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()
+
+
+_canonical = msgspec.json.Encoder(order="sorted")
+
+
+def canonical_json(value: Any) -> bytes:
+    """Equal values give equal bytes."""
+    return _canonical.encode(value)
+
+
+def build_pod(
+    workload: Workload, layers: Sequence[Layer], options: BuildOptions, mutate: Mutate | None = None
+) -> Built:
+    """The pod of this attempt. The first layer is the template (already checked); the others are checked here.
+
+    Raises InvalidInput, naming field, layer and what to write instead, when they make nothing launchable.
+    """
+    for layer in layers[1:]:
+        check_layer(layer)
+    tree = _with_image(merge(layers).tree, options)
+    tree, overruled = _stamped(tree, workload, options)
+    if mutate is not None:
+        # The hook sees the pod as it will be sent, identity included: hooks choose by dag_id, as they did in Airflow.
+        tree = apply(tree, mutate(plain_object(tree)))
+        tree, again = _stamped(tree, workload, options)
+        overruled += again
+    check_pod(tree)
+    _check_containers(tree)
+    pod = plain_object(tree)
+    return Built(
+        pod=pod,
+        body=canonical_json(pod),
+        namespace=tree.text("metadata", "namespace"),
+        name=tree.text("metadata", "name"),
+        provenance=provenance(tree),
+        overruled=tuple(overruled),
+        template_rev=hashlib.sha256(canonical_json(layers[0].pod)).hexdigest()[:12],
+    )
+
+
+def build_intent(built: Built, workload: Workload, cluster: str = "") -> Intent:
+    """What the driver stores before the create call."""
+    return Intent(
+        attempt_id=workload.attempt_id,
+        key=workload.key,
+        namespace=built.namespace,
+        name=built.name,
+        cluster=cluster,
+        body=built.body,
+        provenance=built.provenance,
+        overruled=built.overruled,
+        template_rev=built.template_rev,
+    )
+
+
+def worker_start(workload: Workload) -> WorkerStart:
+    """What the worker is told in its args; nothing in it is secret."""
+    return WorkerStart(
+        attempt_id=workload.attempt_id,
+        key=workload.key,
+        api_url=workload.api_url,
+        deployment_id=workload.deployment_id,
+    )
+
+
+def _stamped(tree: Node, workload: Workload, options: BuildOptions) -> tuple[Node, list[Layered]]:
+    namespace = _namespace(tree, options)
+    _check_command(tree, options)
+    url = options.attempt_url.format(attempt_id=workload.attempt_id) if options.attempt_url else ""
+    # The kubelet expands $(NAME) in args and halves $$; as an escape it is still the same JSON.
+    start = msgspec.json.encode(worker_start(workload)).decode().replace("$", "\\u0024")
+    stamp = Stamper(tree)
+    stamp.top("apiVersion", "v1")
+    stamp.top("kind", "Pod")
+    stamp.remove_server_fields()
+    stamp.metadata("name", pod_name(workload.key, workload.deployment_id))
+    stamp.metadata("namespace", namespace)
+    stamp.entries("labels", identity_labels(workload, options.version))
+    stamp.entries("annotations", identity_annotations(workload, url))
+    stamp.spec("restartPolicy", "Never")
+    # Per-container restarts would run the task again in the same pod, whatever the pod's own policy says.
+    stamp.base_without("restartPolicy")
+    stamp.base_without("restartPolicyRules")
+    stamp.base("args", [*options.worker_args, start])
+    stamp.base("terminationMessagePath", "/dev/termination-log")
+    # A worker that cannot even start leaves no message; then its last output tells more than nothing.
+    stamp.base("terminationMessagePolicy", "FallbackToLogsOnError")
+    stamp.base_item("env", "name", {"name": "AIRFLOW_IS_K8S_EXECUTOR_POD", "value": "True"})
+    stamp.base_item("env", "name", {"name": "EXECPLANE_TOKEN_FILE", "value": TOKEN_FILE})
+    mount = {"name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": True}
+    stamp.base_item("volumeMounts", "mountPath", mount)
+    stamp.spec_item("volumes", "name", _token_volume(options))
+    return stamp.tree, stamp.overruled
+
+
+def _token_volume(options: BuildOptions) -> dict[str, Any]:
+    """A service-account token bound to this very pod, for execplane's ears only."""
+    token = {
+        "audience": LAUNCH_AUDIENCE,
+        "expirationSeconds": options.token_expiration_seconds,
+        "path": "token",
+    }
+    return {"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}}
+
+
+def _namespace(tree: Node, options: BuildOptions) -> str:
+    """The layers' (and the hook's) wish, when it is one that is watched; else the deployment's."""
+    wish = tree.get("metadata", "namespace")
+    if wish is None or not wish.value:
+        return options.namespace
+    allowed = {options.namespace, *options.namespaces}
+    if wish.value not in allowed:
+        raise InvalidInput(
+            f"metadata.namespace is {wish.value!r} (set by {wish.layer}), where this deployment does not run pods.",
+            hint=f"Use one of: {', '.join(sorted(allowed))}; or add it to the executor's namespaces.",
+        )
+    return str(wish.value)
+
+
+def _check_command(tree: Node, options: BuildOptions) -> None:
+    for container in _containers(tree):
+        command = container.get("command")
+        if container.text("name") == BASE and command is not None and command.items and not options.allow_command:
+            raise InvalidInput(
+                f"container {BASE!r} has a command (set by {command.items[0].layer}), which this deployment forbids.",
+                hint="Remove it: the worker is started through args.",
+            )
+
+
+def _with_image(tree: Node, options: BuildOptions) -> Node:
+    """The deployment's image for `base`, where no layer named one."""
+    if not options.image:
+        return tree
+    spec = tree.get("spec") or Node({}, OPTIONS)
+    containers = _containers(tree)
+    if not any(container.text("name") == BASE for container in containers):
+        containers = [*containers, plant({"name": BASE}, IDENTITY)]
+    items = [
+        Node({**container.fields, "image": Node(options.image, OPTIONS)}, container.layer)
+        if container.text("name") == BASE and not container.text("image")
+        else container
+        for container in containers
+    ]
+    new_spec = Node({**spec.fields, "containers": Node(items, spec.layer)}, spec.layer)
+    return Node({**tree.fields, "spec": new_spec}, tree.layer)
+
+
+def _containers(tree: Node) -> list[Node]:
+    containers = tree.get("spec", "containers")
+    return containers.items if containers is not None else []
+
+
+def _check_containers(tree: Node) -> None:
+    seen: set[str] = set()
+    init = tree.get("spec", "initContainers")
+    for container in [*(init.items if init else []), *_containers(tree)]:
+        name = container.text("name")
+        if name in seen:
+            raise InvalidInput(
+                f"Two containers are named {name!r} (the second is set by {container.layer}).",
+                hint="Rename one.",
+            )
+        seen.add(name)
+        if not container.text("image"):
+            image_hint = "Name one in the pod template or override, or set EXECPLANE_KUBERNETES__IMAGE."
+            only = "" if name == BASE else f" Was {BASE!r} meant?"
+            raise InvalidInput(f"Container {name!r} (set by {container.layer}) has no image.", hint=image_hint + only)

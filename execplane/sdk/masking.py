@@ -1,0 +1,56 @@
+"""Secrets that a task has read, so that rendered fields and log lines can show *** in their place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SENSITIVE = (
+    "access_token", "api_key", "apikey", "authorization", "keyfile_dict", "passphrase", "passwd", "password",
+    "private_key", "secret", "service_account", "token",
+)  # fmt: skip
+_SHORTEST = 4
+_known: set[str] = set()
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether a name says that what it names is secret, by Airflow's list of words."""
+    lowered = name.lower()
+    return any(word in lowered for word in _SENSITIVE)
+
+
+def learn(secret: str | None) -> None:
+    """From now on `mask` hides `secret`. Very short ones are left alone: they would blot out half the text."""
+    if secret and len(secret) >= _SHORTEST:
+        _known.add(secret)
+
+
+def learn_variable(key: str, text: str) -> None:
+    """Hide the Variable's text when its key says that it is secret."""
+    if is_sensitive(key):
+        learn(text)
+
+
+def mask(text: str) -> str:
+    """`text` with every known secret replaced, the longest first."""
+    for secret in sorted(_known, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
+
+
+def mask_value(value: Any) -> Any:
+    """The same, inside lists and dicts; values under a sensitive key go whole."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, (list, tuple)):
+        return [mask_value(entry) for entry in value]
+    if isinstance(value, dict):
+        return {
+            key: "***" if isinstance(key, str) and is_sensitive(key) and entry else mask_value(entry)
+            for key, entry in value.items()
+        }
+    return value
+
+
+def forget() -> None:
+    """Drop what was learned: the next task in this process has secrets of its own."""
+    _known.clear()

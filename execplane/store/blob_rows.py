@@ -1,0 +1,48 @@
+"""Exact bytes in rows, by digest and compressed: serialised DAGs, sent pods, sources.
+
+For what is small and read with its row; large XComs and bundle files live in the blob store's files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable
+from datetime import datetime
+
+from execplane.contract.errors import NotFound
+from execplane.store.models import Blob
+
+
+def put_all(contents: Iterable[bytes], now: datetime) -> list[str]:
+    """Store each content once; gives their SHA-256 digests in order. One statement, inside the caller's `write()`."""
+    digests: list[str] = []
+    rows: dict[str, Blob] = {}
+    for content in contents:
+        digest = hashlib.sha256(content).hexdigest()
+        digests.append(digest)
+        rows[digest] = Blob(
+            sha256=digest,
+            codec="zlib",
+            size_bytes=len(content),
+            data=zlib.compress(content, 6),
+            created_at=now,
+        )
+    Blob.objects.bulk_create(rows.values(), ignore_conflicts=True)
+    return digests
+
+
+def put(content: bytes, now: datetime) -> str:
+    """Store one content; gives its SHA-256 digest."""
+    return put_all([content], now)[0]
+
+
+def get(sha256: str) -> bytes:
+    """The bytes behind a digest. Raises NotFound."""
+    row = Blob.objects.filter(sha256=sha256).values_list("codec", "data").first()
+    data = None if row is None else row[1]
+    if row is None or data is None:
+        raise NotFound(f"No stored content has the digest {sha256[:12]}….", hint="It may be past its retention.")
+    codec = row[0]
+    content = bytes(data)  # SQLite gives bytes, psycopg a memoryview
+    return zlib.decompress(content) if codec == "zlib" else content

@@ -1,0 +1,110 @@
+"""Write transactions: one way in, so that SQLite's single writer queues fairly and wakes go out on commit.
+
+On SQLite each transaction is IMMEDIATE, and a process-wide lock keeps our own threads from polling SQLite's busy
+handler, which sleeps and is unfair. Other processes still meet the busy timeout.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+import msgspec
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+
+from execplane.contract.errors import Unavailable
+
+NOTIFY_CHANNEL = "execplane"
+_NOTIFY_LIMIT_BYTES = 7900
+"""PostgreSQL refuses payloads of 8,000 bytes and more."""
+
+_sqlite_writer = threading.RLock()
+_pending = threading.local()
+_publisher: Callable[[Sequence[str]], None] | None = None
+_origin = ""
+
+
+def set_publisher(publisher: Callable[[Sequence[str]], None] | None, origin: str = "") -> None:
+    """Who is told the topics of committed transactions; `origin` marks our own notifications on PostgreSQL."""
+    global _publisher, _origin
+    _publisher, _origin = publisher, origin
+
+
+def is_postgresql() -> bool:
+    return bool(connection.vendor == "postgresql")
+
+
+def nudge(*topics: str) -> None:
+    """Wake whoever listens to `topics` once the present `write()` commits. A nudge carries no data."""
+    _pending.topics.update(dict.fromkeys(topics))
+
+
+@contextmanager
+def write() -> Iterator[None]:
+    """A write transaction; nested calls join the outer one. Nothing in it may talk to the network.
+
+    Raises Unavailable when the database does not answer (nothing was written, or, when the answer to COMMIT was
+    lost, everything was: so each caller's writes are compare-and-set and may be repeated).
+    """
+    if getattr(_pending, "depth", 0):
+        yield
+        return
+    _pending.depth, _pending.topics = 1, {}
+    topics: list[str] = []
+    try:
+        with _serialised(), transaction.atomic():
+            yield
+            topics = list(_pending.topics)
+            if topics and is_postgresql():
+                _notify(topics)
+    except (OperationalError, InterfaceError) as error:
+        connection.close()
+        raise Unavailable(
+            f"The database did not take the change: {str(error).splitlines()[0] if str(error) else 'no answer'}.",
+            hint="It is tried again by itself; `execplane status` tells whether the database is reachable.",
+        ) from error
+    finally:
+        _pending.depth = 0
+        _pending.topics = {}
+    if topics and _publisher is not None:
+        _publisher(topics)
+
+
+@contextmanager
+def _serialised() -> Iterator[None]:
+    if is_postgresql():
+        yield
+    else:
+        with _sqlite_writer:
+            yield
+
+
+def _notify(topics: Sequence[str]) -> None:
+    """One notification a transaction; too many topics become "*", which wakes everybody."""
+    payload = msgspec.json.encode([_origin, *topics])
+    if len(payload) > _NOTIFY_LIMIT_BYTES:
+        payload = msgspec.json.encode([_origin, "*"])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [NOTIFY_CHANNEL, payload.decode()])
+
+
+def database_now() -> datetime:
+    """The database's clock: leases compare with nothing else. On SQLite that is this machine's."""
+    sql = "SELECT clock_timestamp()" if is_postgresql() else "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        value = cursor.fetchone()[0]
+    return value if isinstance(value, datetime) else datetime.fromisoformat(value + "+00:00")
+
+
+def reachable() -> str:
+    """ "" when the database answers; else one sentence."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        connection.close()
+        return f"The database does not answer: {str(error).splitlines()[0]}."
+    return ""

@@ -1,0 +1,42 @@
+"""The lease rows: take, renew, give back, by compare-and-set on the database's clock."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import IntegrityError, transaction
+
+from execplane.store.database import database_now, write
+from execplane.store.models import Lease
+
+
+def take(name: str, holder: str, token: int, seconds: float) -> int:
+    """Take a free or expired lease, or renew our own; gives its token, 0 when somebody else holds it."""
+    with write():
+        now = database_now()
+        expires = now + timedelta(seconds=seconds)
+        row = Lease.objects.select_for_update().filter(pk=name).first()
+        if row is None:
+            return _insert(name, holder, expires)
+        if row.holder == holder and row.token == token and row.expires_at > now:
+            Lease.objects.filter(pk=name).update(expires_at=expires)
+            return token
+        if row.expires_at <= now or row.holder == "":
+            Lease.objects.filter(pk=name).update(holder=holder, token=row.token + 1, expires_at=expires)
+            return row.token + 1
+    return 0
+
+
+def _insert(name: str, holder: str, expires: datetime) -> int:
+    try:
+        with transaction.atomic():
+            Lease.objects.create(pk=name, holder=holder, token=1, expires_at=expires)
+    except IntegrityError:
+        return 0
+    return 1
+
+
+def give_back(name: str, holder: str, token: int) -> None:
+    """Free it at once, if it is still ours."""
+    with write():
+        Lease.objects.filter(pk=name, holder=holder, token=token).update(holder="", expires_at=database_now())

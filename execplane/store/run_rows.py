@@ -1,0 +1,195 @@
+"""What the scheduler reads: the task instances of one run, the run before it, DAGs that are due. Bounded reads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, F, Q
+
+from execplane.contract.states import TaskState
+from execplane.store.models import Dag, DagRun, TaskInstance, XCom
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceRow:
+    id: int
+    task_id: str
+    map_index: int
+    state: str
+    attempt_no: int
+    try_number: int
+    author_failures: int
+    infra_failures: int
+    eligible_at: datetime | None
+    next_cause: str
+    skips: tuple[str, ...]
+    map_length: int | None
+
+
+def instances(dagrun_id: int) -> list[InstanceRow]:
+    """All task instances of a run (task_instance_once): as many as the run has."""
+    fields = (
+        "pk",
+        "task_id",
+        "map_index",
+        "state",
+        "attempt_no",
+        "try_number",
+        "author_failures",
+        "infra_failures",
+        "eligible_at",
+        "next_cause",
+        "skips",
+        "map_length",
+    )
+    rows = TaskInstance.objects.filter(dagrun_id=dagrun_id).values_list(*fields)
+    return [
+        InstanceRow(
+            id=row[0],
+            task_id=row[1],
+            map_index=row[2],
+            state=row[3],
+            attempt_no=row[4],
+            try_number=row[5],
+            author_failures=row[6],
+            infra_failures=row[7],
+            eligible_at=row[8],
+            next_cause=row[9],
+            skips=tuple(row[10] or ()),
+            map_length=row[11],
+        )
+        for row in rows
+    ]
+
+
+def without_return_value(dagrun_id: int, task_ids: Collection[str]) -> set[int]:
+    """Of the successful instances of these tasks, those that pushed no return_value."""
+    ended = TaskInstance.objects.filter(dagrun_id=dagrun_id, task_id__in=task_ids, state=TaskState.SUCCESS)
+    pushed = XCom.objects.filter(ti__in=ended, key="return_value").values("ti_id")
+    return set(ended.exclude(pk__in=pushed).values_list("pk", flat=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PastRow:
+    logical_date: datetime | None
+    states: dict[str, list[TaskState]]
+    seen: frozenset[str]
+
+
+def past(dag_id: str, before: datetime, task_ids: Collection[str], *, scheduled_only: bool) -> PastRow | None:
+    """The run before `before` with the states of the asked tasks; None when there is no earlier run."""
+    earlier = DagRun.objects.filter(dag_id=dag_id, logical_date__lt=before)
+    if scheduled_only:
+        earlier = earlier.filter(run_type="scheduled")
+    previous = earlier.order_by("-logical_date").values_list("pk", "logical_date").first()
+    if previous is None:
+        return None
+    states: dict[str, list[TaskState]] = {}
+    for task_id, state in TaskInstance.objects.filter(dagrun_id=previous[0], task_id__in=task_ids).values_list(
+        "task_id", "state"
+    ):
+        states.setdefault(task_id, []).append(TaskState(state))
+    missing = set(task_ids) - set(states)
+    seen = set(states)
+    if missing:
+        rows = TaskInstance.objects.filter(dagrun__in=earlier, task_id__in=missing)
+        seen |= set(rows.values_list("task_id", flat=True).distinct())
+    return PastRow(logical_date=previous[1], states=states, seen=frozenset(seen))
+
+
+def running_runs(dag_id: str) -> int:
+    """Runs of the DAG in the state running (dagrun_active)."""
+    return DagRun.objects.filter(dag_id=dag_id, state="running").count()
+
+
+def older_queued_run(dag_id: str, run_pk: int) -> bool:
+    """Whether a run of the DAG has been waiting longer (dagrun_active)."""
+    return DagRun.objects.filter(dag_id=dag_id, state="queued", pk__lt=run_pk).exclude(decide_at=None).exists()
+
+
+def later_runs_waiting(dag_id: str, after: datetime) -> list[int]:
+    """Active runs of the DAG that may depend on this one."""
+    rows = DagRun.objects.filter(dag_id=dag_id, state="running", logical_date__gt=after, decide_at=None)
+    return list(rows.values_list("pk", flat=True)[:100])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DueDag:
+    dag_id: str
+    dag_version_id: int
+    bundle: str
+    next_run_at: datetime | None
+    logical_date: datetime | None
+    interval_start: datetime | None
+    interval_end: datetime | None
+
+
+_DUE_FIELDS = (
+    "dag_id",
+    "latest_version_id",
+    "latest_bundle_id",
+    "next_run_at",
+    "next_logical_date",
+    "next_interval_start",
+    "next_interval_end",
+)
+
+
+def _due(row: tuple[Any, ...]) -> DueDag:
+    dag_id, version, bundle, next_run_at, logical_date, start, end = row
+    return DueDag(
+        dag_id=dag_id,
+        dag_version_id=version,
+        bundle=bundle,
+        next_run_at=next_run_at,
+        logical_date=logical_date,
+        interval_start=start,
+        interval_end=end,
+    )
+
+
+def due_dags(now: datetime, *, limit: int) -> list[DueDag]:
+    """Unpaused DAGs whose next run is due and that may have one more active run. Reads dag_due."""
+    rows = (
+        Dag.objects.filter(paused=False, active=True, next_run_at__lte=now, latest_version__isnull=False)
+        .annotate(n=Count("runs", filter=Q(runs__state__in=["queued", "running"])))
+        .filter(n__lt=F("max_active_runs"))
+        .order_by("next_run_at")
+    )
+    return [_due(row) for row in rows.values_list(*_DUE_FIELDS)[:limit]]
+
+
+def next_due_dag_at(now: datetime) -> datetime | None:
+    """When the next scheduled run falls due after `now`. Reads dag_due."""
+    rows = Dag.objects.filter(paused=False, active=True, next_run_at__gt=now)
+    return rows.order_by("next_run_at").values_list("next_run_at", flat=True).first()
+
+
+def dags_to_plan(*, limit: int) -> list[DueDag]:
+    """DAGs whose next run must be computed. Reads dag_replan."""
+    rows = Dag.objects.filter(replan=True, active=True, latest_version__isnull=False)
+    return [_due(row) for row in rows.values_list(*_DUE_FIELDS)[:limit]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastScheduled:
+    logical_date: datetime
+    interval_start: datetime | None
+    interval_end: datetime | None
+    run_after: datetime
+
+
+def last_scheduled(dag_id: str) -> LastScheduled | None:
+    """The newest scheduled run by logical date."""
+    row = (
+        DagRun.objects.filter(dag_id=dag_id, run_type="scheduled", logical_date__isnull=False)
+        .order_by("-logical_date")
+        .values_list("logical_date", "data_interval_start", "data_interval_end", "run_after")
+        .first()
+    )
+    if row is None or row[0] is None:
+        return None
+    return LastScheduled(logical_date=row[0], interval_start=row[1], interval_end=row[2], run_after=row[3])

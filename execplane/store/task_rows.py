@@ -1,0 +1,89 @@
+"""What the verbs on task instances read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from execplane.contract.errors import NotFound
+from execplane.contract.keys import TaskKey
+from execplane.contract.states import ATTEMPT_ENDED, TaskState
+from execplane.store.models import Attempt, DagRun, TaskInstance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOf:
+    pk: int
+    dag_id: str
+    run_id: str
+    logical_date: datetime | None
+    dag_version_id: int
+
+
+def run_of(dag_id: str, run_id: str) -> RunOf:
+    """Raises NotFound."""
+    row = (
+        DagRun.objects.filter(dag_id=dag_id, run_id=run_id).values_list("pk", "logical_date", "dag_version_id").first()
+    )
+    if row is None:
+        raise NotFound(f"The DAG {dag_id} has no run {run_id}.", hint=f"`execplane runs list {dag_id}` shows its runs.")
+    return RunOf(pk=row[0], dag_id=dag_id, run_id=run_id, logical_date=row[1], dag_version_id=row[2])
+
+
+def instance_ids(run_pk: int, task_id: str, map_index: int) -> list[int]:
+    rows = TaskInstance.objects.filter(dagrun_id=run_pk, task_id=task_id, map_index=map_index)
+    return list(rows.values_list("pk", flat=True))
+
+
+def clearable(
+    run: RunOf,
+    task_ids: Collection[str],
+    *,
+    named: Collection[str],
+    map_indexes: Collection[int] | None,
+    past: bool,
+    future: bool,
+    only_failed: bool,
+    limit: int,
+) -> list[tuple[int, TaskKey]]:
+    """Instances that a clear would reset, at most `limit`; map indexes narrow the named tasks only."""
+    runs = Q(dagrun_id=run.pk)
+    if run.logical_date is not None and (past or future):
+        others = Q(dagrun__dag_id=run.dag_id)
+        if past and not future:
+            others &= Q(dagrun__logical_date__lte=run.logical_date)
+        elif future and not past:
+            others &= Q(dagrun__logical_date__gte=run.logical_date)
+        runs |= others
+    rows = TaskInstance.objects.filter(runs, task_id__in=task_ids).exclude(state=TaskState.REMOVED)
+    if map_indexes is not None:
+        rows = rows.filter(~Q(task_id__in=named) | Q(map_index__in=map_indexes))
+    if only_failed:
+        rows = rows.filter(state__in=[TaskState.FAILED, TaskState.UPSTREAM_FAILED])
+    else:
+        rows = rows.exclude(state=TaskState.NONE)
+    fields = ("pk", "dagrun__run_id", "task_id", "map_index")
+    return [
+        (pk, TaskKey(dag_id=run.dag_id, run_id=run_id, task_id=task_id, map_index=map_index))
+        for pk, run_id, task_id, map_index in rows.order_by("dagrun_id", "task_id", "map_index").values_list(*fields)[
+            :limit
+        ]
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancellable:
+    ti_id: int
+    state: str
+    ended: bool
+
+
+def cancellable(attempt_id: int) -> Cancellable:
+    """Raises NotFound."""
+    row = Attempt.objects.filter(pk=attempt_id).values_list("ti_id", "state").first()
+    if row is None:
+        raise NotFound(f"There is no attempt {attempt_id}.")
+    return Cancellable(ti_id=row[0], state=row[1], ended=row[1] in {str(state) for state in ATTEMPT_ENDED})

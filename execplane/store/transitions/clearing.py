@@ -1,0 +1,134 @@
+"""Operators' verbs on task instances and runs: clear, mark, stop. Tasks in flight are told to stop first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import Q
+
+from execplane.contract.states import (
+    TASK_ENDED,
+    TASK_IN_FLIGHT,
+    AttemptState,
+    RunState,
+    TaskState,
+)
+from execplane.store.database import nudge, write
+from execplane.store.models import Attempt, DagRun, TaskInstance, XCom
+from execplane.store.transitions.ending import request_stop
+from execplane.store.transitions.events import clean
+from execplane.store.transitions.runs import recheck_dag
+
+_ACTIVE = ["queued", "claimed", "launched", "running", "stopping"]
+
+
+def clear_instances(ti_ids: Sequence[int], *, actor: str, now: datetime) -> None:
+    """Back to none, budgets and XComs reset; what is in flight is stopped and cleared once it is dead."""
+    with write():
+        runs = _lock_runs(ti_ids)
+        alive = _stop(ti_ids, actor=actor, reason=f"cleared by {actor}", then="clear", now=now)
+        TaskInstance.objects.filter(pk__in=alive).update(
+            state=TaskState.RESTARTING, reason=f"cleared by {actor}; waiting for the running attempt to stop"
+        )
+        _reset([pk for pk in ti_ids if pk not in alive])
+        _reopen_runs([run.pk for run in runs], now)
+        for run in runs:
+            recheck_dag(run.dag_id, now)
+            nudge(f"run:{run.pk}", f"dag:{run.dag_id}", "dags")
+
+
+def _lock_runs(ti_ids: Sequence[int]) -> list[DagRun]:
+    pks = TaskInstance.objects.filter(pk__in=ti_ids).values("dagrun_id")
+    return list(DagRun.objects.select_for_update().filter(pk__in=pks).order_by("pk"))
+
+
+def _stop(ti_ids: Sequence[int], *, actor: str, reason: str, then: str, now: datetime) -> set[int]:
+    """Tell the attempts of these task instances to stop; gives the instances whose attempt is still alive."""
+    active = list(Attempt.objects.filter(ti_id__in=ti_ids, state__in=_ACTIVE).values_list("pk", flat=True))
+    request_stop(active, actor=actor, reason=reason, then=then, now=now)
+    alive = Attempt.objects.filter(pk__in=active, state=AttemptState.STOPPING)
+    # One that was being stopped for another reason has the newest wish decide what comes after.
+    alive.update(stop_then=then)
+    return set(alive.values_list("ti_id", flat=True))
+
+
+def _reset(ti_ids: Sequence[int]) -> None:
+    TaskInstance.objects.filter(pk__in=ti_ids).update(
+        state=TaskState.NONE,
+        author_failures=0,
+        infra_failures=0,
+        eligible_at=None,
+        next_cause="clear",
+        skips=None,
+        map_length=None,
+        reason="",
+        started_at=None,
+        ended_at=None,
+    )
+    XCom.objects.filter(ti_id__in=ti_ids).delete()
+
+
+def drop_expansion(run_pk: int, task_ids: Sequence[str]) -> None:
+    """Cleared mapped tasks whose inputs run again are expanded anew: all but one instance go, when none is in flight."""
+    for task_id in task_ids:
+        rows = TaskInstance.objects.filter(dagrun_id=run_pk, task_id=task_id)
+        if rows.filter(state__in=[*TASK_IN_FLIGHT]).exists():
+            continue
+        rows.exclude(pk=rows.order_by("map_index").values_list("pk", flat=True)[:1].get()).update(
+            state=TaskState.REMOVED
+        )
+
+
+def _reopen_runs(run_pks: Sequence[int], now: datetime) -> None:
+    """As in Airflow: clearing a task of an ended run lets the run go on."""
+    DagRun.objects.filter(pk__in=run_pks, state__in=["success", "failed"]).update(
+        state=RunState.QUEUED, ended_at=None, started_at=None, reason="", queued_at=now
+    )
+    DagRun.objects.filter(pk__in=run_pks).update(decide_at=now)
+
+
+def mark_instances(
+    ti_ids: Sequence[int], state: TaskState, *, actor: str, now: datetime, verb: str = "", why: str = ""
+) -> None:
+    """success, failed or skipped by hand; what is in flight is told to stop, and its end moves nothing."""
+    reason = f"{verb or f'marked {state}'} by {actor}" + (f": {why}" if why else "")
+    with write():
+        runs = _lock_runs(ti_ids)
+        _stop(ti_ids, actor=actor, reason=reason, then="", now=now)
+        TaskInstance.objects.filter(pk__in=ti_ids).update(
+            state=state, reason=clean(reason, 500), ended_at=now, eligible_at=None
+        )
+        DagRun.objects.filter(pk__in=[run.pk for run in runs]).update(decide_at=now)
+        for run in runs:
+            nudge("scheduler", f"run:{run.pk}", f"dag:{run.dag_id}", "dags")
+
+
+def mark_run(run_pk: int, state: RunState, *, actor: str, now: datetime) -> None:
+    """As in Airflow: success marks what is not yet ended as success; failed stops what is in flight and skips the rest."""
+    with write():
+        run = DagRun.objects.select_for_update().get(pk=run_pk)
+        rows = TaskInstance.objects.filter(dagrun_id=run_pk)
+        open_rows = rows.exclude(state__in=[*TASK_ENDED])
+        if state == RunState.SUCCESS:
+            failed = rows.filter(Q(state="failed") | Q(state="upstream_failed"))
+            mark_instances(
+                [*open_rows.values_list("pk", flat=True), *failed.values_list("pk", flat=True)],
+                TaskState.SUCCESS,
+                actor=actor,
+                now=now,
+            )
+        else:
+            flying = list(open_rows.filter(state__in=[*TASK_IN_FLIGHT]).values_list("pk", flat=True))
+            rest = list(open_rows.exclude(pk__in=flying).values_list("pk", flat=True))
+            mark_instances(flying, TaskState.FAILED, actor=actor, now=now)
+            mark_instances(rest, TaskState.SKIPPED, actor=actor, now=now)
+        DagRun.objects.filter(pk=run_pk).update(
+            state=state,
+            ended_at=now,
+            reason=clean(f"marked {state} by {actor}", 500),
+            decide_at=None,
+            started_at=run.started_at or now,
+        )
+        recheck_dag(run.dag_id, now)
+        nudge(f"run:{run_pk}", f"dag:{run.dag_id}", "dags", "scheduler")

@@ -1,0 +1,314 @@
+"""How attempts end and what becomes of their task instances; who asked them to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db.models import F
+
+from execplane.contract.observations import Progress
+from execplane.contract.states import (
+    ATTEMPT_ENDED,
+    AttemptState,
+    Cause,
+    TaskState,
+    attempt_sources,
+    task_sources,
+)
+from execplane.store.database import nudge, write
+from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
+from execplane.store.transitions.events import clean, event, record
+
+IN_HAND = [AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class XComRow:
+    """An XCom to keep: the codec's bytes, or the digest of a blob."""
+
+    key: str
+    value: bytes | None
+    blob: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptEnd:
+    """The verdict in the ledger's terms. `task_state` None: the task instance is not moved."""
+
+    state: AttemptState
+    task_state: TaskState | None
+    category: str = ""
+    reason: str = ""
+    hint: str = ""
+    exit_code: int | None = None
+    author_failure: bool = False
+    infra_failure: bool = False
+    eligible_at: datetime | None = None
+    next_cause: Cause = Cause.RETRY
+    skips: tuple[str, ...] | None = None
+    map_length: int | None = None
+    xcoms: Sequence[XComRow] = field(default=())
+    columns: dict[str, Any] = field(default_factory=dict)
+    """More columns of the attempt: peak_memory_bytes, user_code_at, rendered, gone_at, status …"""
+
+
+def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, nonce: str | None = None) -> bool:
+    """Move an attempt to its end, once; False: it had ended before (the message is kept as an event).
+
+    `nonce` given: only for the process that passed the fence.
+    """
+    with write():
+        run_pk = _lock_run_of(attempt_id)
+        row = Attempt.objects.select_for_update().filter(pk=attempt_id).first()
+        if row is None or run_pk is None:
+            return False
+        wrong = nonce is not None and row.nonce != nonce
+        if wrong or row.state not in attempt_sources(end.state):
+            _record_late(row, end, actor, now)
+            return False
+        Attempt.objects.filter(pk=row.pk).update(
+            state=end.state,
+            seq=row.seq + 1,
+            category=end.category[:40],
+            reason=clean(end.reason),
+            hint=clean(end.hint),
+            exit_code=end.exit_code,
+            ended_at=now,
+            retry_at=None,
+            not_claimed_reason="",
+            **end.columns,
+        )
+        record(
+            [
+                event(
+                    row.pk,
+                    row.seq + 1,
+                    now,
+                    actor=actor,
+                    from_state=row.state,
+                    to_state=end.state,
+                    reason=end.reason,
+                    data={"category": end.category} if end.category else None,
+                )
+            ]
+        )
+        save_xcoms(row.ti_id, row.attempt_no, end.xcoms, now)
+        _move_task(row, run_pk, end, now)
+    return True
+
+
+def _lock_run_of(attempt_id: int) -> int | None:
+    """Runs are locked before attempts, and attempts before task instances: the order that avoids deadlocks."""
+    runs = DagRun.objects.filter(task_instances__attempts__pk=attempt_id)
+    return runs.select_for_update(of=("self",)).values_list("pk", flat=True).first()
+
+
+def record_only(attempt_id: int, reason: str, *, actor: str, now: datetime) -> None:
+    """Keep what was said of an attempt without moving it."""
+    with write():
+        row = Attempt.objects.filter(pk=attempt_id).first()
+        if row is not None:
+            record([event(row.pk, row.seq, now, actor=actor, from_state=row.state, to_state=row.state, reason=reason)])
+
+
+def _record_late(row: Attempt, end: AttemptEnd, actor: str, now: datetime) -> None:
+    record(
+        [
+            event(
+                row.pk,
+                row.seq,
+                now,
+                actor=actor,
+                from_state=row.state,
+                to_state=row.state,
+                reason=f"too late, moves nothing: {end.state} ({end.reason})",
+                data={"category": end.category},
+            )
+        ]
+    )
+    if row.state in ATTEMPT_ENDED and end.columns.get("gone_at") and row.gone_at is None:
+        Attempt.objects.filter(pk=row.pk).update(gone_at=end.columns["gone_at"])
+
+
+def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> None:
+    """The task instance follows its newest attempt only; a marked or cleared one stays where it was put."""
+    target = end.task_state
+    if target is not None:
+        changes: dict[str, Any] = {
+            "state": target,
+            "ended_at": now if target not in (TaskState.NONE,) else None,
+            "eligible_at": end.eligible_at,
+            "next_cause": end.next_cause,
+            "reason": clean(end.reason) if target not in (TaskState.SUCCESS, TaskState.NONE) else "",
+            "author_failures": F("author_failures") + int(end.author_failure),
+            "infra_failures": F("infra_failures") + int(end.infra_failure),
+        }
+        if end.skips is not None:
+            changes["skips"] = list(end.skips)
+        if end.map_length is not None:
+            changes["map_length"] = end.map_length
+        sources = [*task_sources(target)]
+        if target == TaskState.NONE:
+            sources = [TaskState.RESTARTING]
+        TaskInstance.objects.filter(pk=row.ti_id, attempt_no=row.attempt_no, state__in=sources).update(**changes)
+    WaitingReason.objects.filter(attempt_id=row.pk).delete()
+    DagRun.objects.filter(pk=run_pk).update(decide_at=now)
+    nudge("scheduler", "driver", f"run:{run_pk}", f"attempt:{row.pk}", f"dag:{row.dag_id}")
+
+
+def save_xcoms(ti_id: int, attempt_no: int, values: Sequence[XComRow], now: datetime) -> None:
+    """Insert or overwrite; a later push of the same key wins. Inside the caller's `write()`."""
+    XCom.objects.bulk_create(
+        [
+            XCom(
+                ti_id=ti_id,
+                key=value.key,
+                attempt_no=attempt_no,
+                value=value.value,
+                blob_sha256=value.blob,
+                size_bytes=value.size_bytes,
+                at=now,
+            )
+            for value in values
+        ],
+        update_conflicts=True,
+        update_fields=["attempt_no", "value", "blob_sha256", "size_bytes", "at"],
+        unique_fields=["ti", "key"],
+    )
+
+
+def push_xcoms(
+    attempt_id: int, ti_id: int, attempt_no: int, values: Sequence[XComRow], map_length: int | None, *, now: datetime
+) -> None:
+    """XComs of a running task."""
+    with write():
+        save_xcoms(ti_id, attempt_no, values, now)
+        if map_length is not None:
+            TaskInstance.objects.filter(pk=ti_id).update(map_length=map_length)
+        nudge(f"attempt:{attempt_id}")
+
+
+def keep_rendered(attempt_id: int, rendered: dict[str, Any] | None, bundle_found: str) -> None:
+    """What the worker says once: its rendered fields, the digest of the files it found."""
+    changes: dict[str, Any] = {}
+    if rendered is not None:
+        changes["rendered"] = rendered
+    if bundle_found:
+        changes["bundle_found"] = bundle_found[:64]
+    with write():
+        Attempt.objects.filter(pk=attempt_id, state__in=IN_HAND).update(**changes)
+        nudge(f"attempt:{attempt_id}")
+
+
+def request_stop(
+    attempt_ids: Sequence[int], *, actor: str, reason: str, then: str, now: datetime
+) -> tuple[list[int], list[int]]:
+    """Tell attempts to end: gives (cancelled at once, being stopped). Those not yet launched end here and now."""
+    with write():
+        rows = list(
+            Attempt.objects.select_for_update().filter(
+                pk__in=attempt_ids, state__in=["queued", "claimed", "launched", "running"]
+            )
+        )
+        ended = [row for row in rows if row.state in (AttemptState.QUEUED, AttemptState.CLAIMED)]
+        stopping = [row for row in rows if row not in ended]
+        for group, target in ((ended, AttemptState.CANCELLED), (stopping, AttemptState.STOPPING)):
+            Attempt.objects.filter(pk__in=[row.pk for row in group]).update(
+                state=target,
+                seq=F("seq") + 1,
+                stop_reason=clean(reason, 500),
+                stop_actor=actor[:200],
+                stop_then=then,
+                stop_at=now,
+                **(
+                    {"ended_at": now, "category": "stopped", "reason": clean(reason, 500)}
+                    if target == AttemptState.CANCELLED
+                    else {}
+                ),
+            )
+            record(
+                event(
+                    row.pk,
+                    row.seq + 1,
+                    now,
+                    actor=actor,
+                    from_state=row.state,
+                    to_state=target,
+                    reason=reason,
+                )
+                for row in group
+            )
+        for row in rows:
+            nudge(f"attempt:{row.pk}", f"dag:{row.dag_id}")
+        if rows:
+            nudge("driver", "scheduler")
+    return [row.pk for row in ended], [row.pk for row in stopping]
+
+
+def request_stop_of_instances(reasons: dict[int, str], *, actor: str, now: datetime) -> None:
+    """Tell whatever attempt of these task instances is alive to end; their states are moved by the caller."""
+    if not reasons:
+        return
+    active = ["queued", "claimed", "launched", "running"]
+    with write():
+        for ti_id, reason in reasons.items():
+            ids = list(Attempt.objects.filter(ti_id=ti_id, state__in=active).values_list("pk", flat=True))
+            request_stop(ids, actor=actor, reason=reason, then="", now=now)
+
+
+def observe(facts: Sequence[Progress], *, now: datetime) -> None:
+    """Times, places and waiting reasons that became known. Finished rows never change."""
+    with write():
+        for fact in facts:
+            changes: dict[str, Any] = {
+                name: value
+                for name, value in (
+                    ("node", fact.node),
+                    ("image_digest", fact.image_digest),
+                    ("scheduled_at", fact.scheduled_at),
+                    ("started_at", fact.started_at),
+                    ("status", fact.status),
+                )
+                if value
+            }
+            if not changes and fact.waiting is None:
+                continue
+            rows = Attempt.objects.filter(pk=fact.attempt_id, state__in=IN_HAND)
+            if changes:
+                rows.update(**changes)
+            if fact.waiting is not None and rows.filter(state=AttemptState.LAUNCHED).exists():
+                WaitingReason.objects.update_or_create(
+                    attempt_id=fact.attempt_id,
+                    defaults={"code": fact.waiting.category[:40], "sentence": clean(fact.waiting.sentence)},
+                    create_defaults={
+                        "code": fact.waiting.category[:40],
+                        "sentence": clean(fact.waiting.sentence),
+                        "since": now,
+                    },
+                )
+            nudge(f"attempt:{fact.attempt_id}")
+
+
+def gone(attempt_id: int, at: datetime) -> None:
+    """An ended attempt's process or pod is confirmed dead."""
+    with write():
+        Attempt.objects.filter(pk=attempt_id, state__in=[*ATTEMPT_ENDED], gone_at=None).update(gone_at=at)
+
+
+def cleaned(attempt_ids: Sequence[int], at: datetime) -> None:
+    """What was left of ended attempts has been deleted (or is kept for good by the policy)."""
+    with write():
+        Attempt.objects.filter(pk__in=attempt_ids, state__in=[*ATTEMPT_ENDED], cleaned_at=None).update(cleaned_at=at)
+
+
+def beat(beats: Sequence[tuple[int, str, int, datetime]]) -> None:
+    """Heartbeats as (attempt id, nonce, log offset, at): one transaction for all."""
+    with write():
+        for attempt_id, nonce, log_offset, at in beats:
+            Attempt.objects.filter(pk=attempt_id, nonce=nonce, state__in=["running", "stopping"]).update(
+                heartbeat_at=at, log_offset=log_offset
+            )

@@ -1,0 +1,43 @@
+"""One append-only event for each transition, and for what was recorded without moving anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from execplane.store.models import AttemptEvent
+
+
+def event(
+    attempt_id: int,
+    seq: int,
+    at: datetime,
+    *,
+    actor: str,
+    from_state: str = "",
+    to_state: str = "",
+    reason: str = "",
+    data: dict[str, Any] | None = None,
+) -> AttemptEvent:
+    """A row that is not yet saved; see `record`."""
+    return AttemptEvent(
+        attempt_id=attempt_id,
+        seq=seq,
+        at=at,
+        from_state=from_state,
+        to_state=to_state,
+        actor=actor[:200],
+        reason=clean(reason),
+        data=data,
+    )
+
+
+def record(events: Iterable[AttemptEvent]) -> None:
+    """Append; inside the caller's `write()`."""
+    AttemptEvent.objects.bulk_create(events)
+
+
+def clean(text: str, limit: int = 10_000) -> str:
+    """Text as both databases take it: no NUL, bounded."""
+    return text.replace("\x00", "")[:limit]

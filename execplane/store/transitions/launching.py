@@ -1,0 +1,342 @@
+"""From queued to running: the scheduler's launches, the driver's claims and intents, the worker's fence."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import F
+
+from execplane.contract.observations import Acknowledged, Diagnosis
+from execplane.contract.states import AttemptState, Cause, TaskState, task_sources
+from execplane.contract.workload import Intent
+from execplane.store import blob_rows
+from execplane.store.database import nudge, write
+from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
+from execplane.store.transitions.events import clean, event, record
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewAttempt:
+    """A launch that the scheduler decided."""
+
+    ti_id: int
+    task_id: str
+    map_index: int
+    cause: Cause
+    executor: str
+    queue: str
+    pool: str
+    slots: int
+    priority: int
+    max_per_dag: int | None = None
+
+
+def queue_attempts(dagrun_id: int, launches: Sequence[NewAttempt], *, actor: str, now: datetime) -> int:
+    """Make an attempt for each launch whose task instance may still be queued; gives how many were made.
+
+    Inside the caller's `write()` that locked the run, so what was read is what is moved.
+    """
+    if not launches:
+        return 0
+    run = DagRun.objects.filter(pk=dagrun_id).values_list("dag_id", "run_id").get()
+    by_id = {launch.ti_id: launch for launch in launches}
+    sources = [str(state) for state in task_sources(TaskState.QUEUED)]
+    instances = list(TaskInstance.objects.filter(pk__in=by_id, state__in=sources).select_for_update())
+    attempts: list[Attempt] = []
+    for instance in instances:
+        launch = by_id[instance.pk]
+        new_try = launch.cause in (Cause.FIRST, Cause.RETRY, Cause.CLEAR) or instance.try_number == 0
+        instance.state = TaskState.QUEUED
+        instance.attempt_no += 1
+        instance.eligible_at = None
+        instance.reason = ""
+        if new_try:
+            instance.try_number += 1
+            instance.first_started_at = None
+        attempts.append(_attempt(instance, launch, run, now))
+    TaskInstance.objects.bulk_update(
+        instances,
+        ["state", "attempt_no", "eligible_at", "reason", "try_number", "first_started_at"],
+        batch_size=200,
+    )
+    Attempt.objects.bulk_create(attempts, batch_size=200)
+    record(event(a.pk, 0, now, actor=actor, to_state=AttemptState.QUEUED, reason=f"cause: {a.cause}") for a in attempts)
+    nudge("driver", f"run:{dagrun_id}", f"dag:{run[0]}")
+    return len(attempts)
+
+
+def _attempt(instance: TaskInstance, launch: NewAttempt, run: tuple[str, str], now: datetime) -> Attempt:
+    return Attempt(
+        ti=instance,
+        attempt_no=instance.attempt_no,
+        try_number=instance.try_number,
+        cause=launch.cause,
+        state=AttemptState.QUEUED,
+        dag_id=run[0],
+        run_id=run[1],
+        task_id=launch.task_id,
+        map_index=launch.map_index,
+        executor=launch.executor,
+        queue=launch.queue,
+        pool=launch.pool,
+        slots=launch.slots,
+        priority=launch.priority,
+        max_per_dag=launch.max_per_dag,
+        queued_at=now,
+    )
+
+
+def claim(attempt_ids: Sequence[int], *, owner: str, now: datetime) -> list[int]:
+    """queued -> claimed for those still queued; gives their ids. Inside the caller's `write()`."""
+    rows = Attempt.objects.filter(pk__in=attempt_ids, state=AttemptState.QUEUED).select_for_update(skip_locked=True)
+    moved = list(rows.values_list("pk", "seq"))
+    ids = [pk for pk, _ in moved]
+    Attempt.objects.filter(pk__in=ids).update(
+        state=AttemptState.CLAIMED,
+        seq=F("seq") + 1,
+        owner=owner,
+        claimed_at=now,
+        not_claimed_reason="",
+        retry_at=None,
+    )
+    record(
+        event(pk, seq + 1, now, actor=owner, from_state=AttemptState.QUEUED, to_state=AttemptState.CLAIMED)
+        for pk, seq in moved
+    )
+    return ids
+
+
+def not_claimed(reasons: dict[int, str]) -> None:
+    """Remember why each attempt stays queued. Only rows whose reason changed should be given."""
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    for pk, reason in reasons.items():
+        by_reason[reason[:300]].append(pk)
+    with write():
+        for reason, ids in by_reason.items():
+            Attempt.objects.filter(pk__in=ids, state=AttemptState.QUEUED).update(not_claimed_reason=reason)
+
+
+def explain_blocked(executor: str, *, full_pools: Sequence[str], full_dags: Sequence[str]) -> None:
+    """The reason of attempts that a full pool or DAG keeps from even being looked at; a statement each."""
+    queued = Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED)
+    for pool in full_pools:
+        reason = f"The pool {pool} is full."
+        queued.filter(pool=pool).exclude(not_claimed_reason=reason).update(not_claimed_reason=reason)
+    for dag_id in full_dags:
+        reason = f"The DAG {dag_id} has as many tasks in flight as its max_active_tasks allows."
+        queued.filter(dag_id=dag_id).exclude(not_claimed_reason=reason).update(not_claimed_reason=reason[:300])
+
+
+def unclaim(owner_is_not: str, executor: str, *, now: datetime) -> int:
+    """claimed -> queued for attempts of dead drivers: no intent was committed, so nothing was sent."""
+    with write():
+        rows = Attempt.objects.filter(executor=executor, state=AttemptState.CLAIMED).exclude(owner=owner_is_not)
+        moved = list(rows.select_for_update(skip_locked=True).values_list("pk", "seq", "owner"))
+        Attempt.objects.filter(pk__in=[pk for pk, _, _ in moved]).update(
+            state=AttemptState.QUEUED, seq=F("seq") + 1, owner="", claimed_at=None
+        )
+        record(
+            event(
+                pk,
+                seq + 1,
+                now,
+                actor=owner_is_not,
+                from_state=AttemptState.CLAIMED,
+                to_state=AttemptState.QUEUED,
+                reason=f"{owner} is gone before it committed an intent",
+            )
+            for pk, seq, owner in moved
+        )
+        if moved:
+            nudge("driver")
+    return len(moved)
+
+
+def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> list[int]:
+    """claimed -> launched with the exact bytes, for what `owner` still holds; gives the ids that may be created.
+
+    From this commit on the launch may exist, whatever becomes of us: only these bytes are ever posted for it.
+    """
+    with write():
+        held = dict(
+            Attempt.objects.filter(
+                pk__in=[intent.attempt_id for intent in intents], state=AttemptState.CLAIMED, owner=owner
+            )
+            .select_for_update()
+            .values_list("pk", "seq")
+        )
+        kept = [intent for intent in intents if intent.attempt_id in held]
+        digests = blob_rows.put_all([intent.body for intent in kept], now)
+        Attempt.objects.bulk_update(
+            [
+                _launched(intent, digest, held[intent.attempt_id] + 1, now)
+                for intent, digest in zip(kept, digests, strict=True)
+            ],
+            [
+                "state",
+                "seq",
+                "cluster",
+                "namespace",
+                "pod_name",
+                "template_rev",
+                "intent_sha256",
+                "launched_at",
+            ],
+            batch_size=200,
+        )
+        record(
+            event(
+                intent.attempt_id,
+                held[intent.attempt_id] + 1,
+                now,
+                actor=owner,
+                from_state=AttemptState.CLAIMED,
+                to_state=AttemptState.LAUNCHED,
+                reason=f"intent: {intent.name}",
+                data={"overruled": [f"{o.layer}: {o.path}" for o in intent.overruled]} if intent.overruled else None,
+            )
+            for intent in kept
+        )
+    return [intent.attempt_id for intent in kept]
+
+
+def _launched(intent: Intent, digest: str, seq: int, now: datetime) -> Attempt:
+    return Attempt(
+        pk=intent.attempt_id,
+        state=AttemptState.LAUNCHED,
+        seq=seq,
+        cluster=intent.cluster,
+        namespace=intent.namespace,
+        pod_name=intent.name,
+        template_rev=intent.template_rev,
+        intent_sha256=digest,
+        launched_at=now,
+    )
+
+
+def acknowledge(facts: Iterable[Acknowledged]) -> None:
+    """The launch exists: note its uid and when. Moves nothing, so a lost race does not matter."""
+    with write():
+        for fact in facts:
+            rows = Attempt.objects.filter(pk=fact.attempt_id, state__in=["launched", "running", "stopping"])
+            rows.filter(pod_uid="").update(pod_uid=fact.uid)
+            rows.filter(acknowledged_at=None).update(acknowledged_at=fact.at, retry_at=None)
+            if fact.node:
+                rows.update(node=fact.node)
+
+
+def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, retry_at: datetime) -> None:
+    """The intent stays and is sent again at `retry_at`; `why pending` shows the sentence."""
+    with write():
+        Attempt.objects.filter(pk=attempt_id, state=AttemptState.LAUNCHED).update(
+            retry_at=retry_at,
+            launch_failures=F("launch_failures") + 1,
+            not_claimed_reason=clean(diagnosis.sentence, 300),
+        )
+
+
+def hold_launch(attempt_ids: Sequence[int], *, until: datetime) -> None:
+    """Launches that are being sent again: not once more before `until`."""
+    with write():
+        Attempt.objects.filter(pk__in=attempt_ids, state=AttemptState.LAUNCHED).update(retry_at=until)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passed:
+    """The fence's answer. state: "running" (passed, or passed before by the same process), else the refusal's code."""
+
+    code: str
+    message: str = ""
+    first_time: bool = False
+
+
+def pass_fence(attempt_id: int, *, uid: str, nonce: str, hostname: str, worker_version: str, now: datetime) -> Passed:
+    """launched -> running for exactly one process; idempotent for (uid, nonce), refused for everybody else."""
+    with write():
+        row = Attempt.objects.select_for_update().filter(pk=attempt_id).first()
+        if row is None:
+            return Passed(code="fenced", message="The ledger has no such attempt.")
+        if row.state in (AttemptState.RUNNING, AttemptState.STOPPING) and (row.pod_uid, row.nonce) == (
+            uid,
+            nonce,
+        ):
+            return Passed(code="running")
+        if row.state in (AttemptState.QUEUED, AttemptState.CLAIMED):
+            return Passed(code="not_yet", message="The attempt's intent is not committed yet.")
+        if row.state != AttemptState.LAUNCHED or (row.pod_uid and row.pod_uid != uid):
+            message = _refusal(row, uid)
+            record(
+                [
+                    event(
+                        row.pk,
+                        row.seq,
+                        now,
+                        actor=f"worker {uid}",
+                        from_state=row.state,
+                        to_state=row.state,
+                        reason=f"claim refused: {message}",
+                    )
+                ]
+            )
+            return Passed(code="fenced", message=message)
+        _begin(row, uid, nonce, hostname, worker_version, now)
+    return Passed(code="running", first_time=True)
+
+
+def _refusal(row: Attempt, uid: str) -> str:
+    if row.state == AttemptState.LAUNCHED:
+        return f"The attempt belongs to {row.pod_uid}, not to {uid}."
+    if row.nonce:
+        return f"The attempt is {row.state}; another process passed the fence before."
+    return f"The attempt is {row.state}."
+
+
+def _begin(row: Attempt, uid: str, nonce: str, hostname: str, worker_version: str, now: datetime) -> None:
+    Attempt.objects.filter(pk=row.pk).update(
+        state=AttemptState.RUNNING,
+        seq=row.seq + 1,
+        pod_uid=uid,
+        nonce=nonce,
+        node=row.node or hostname[:253],
+        worker_version=worker_version[:40],
+        running_at=now,
+        heartbeat_at=now,
+        acknowledged_at=row.acknowledged_at or now,
+        retry_at=None,
+        not_claimed_reason="",
+    )
+    record(
+        [
+            event(
+                row.pk,
+                row.seq + 1,
+                now,
+                actor=f"worker {uid}",
+                from_state=AttemptState.LAUNCHED,
+                to_state=AttemptState.RUNNING,
+                reason="passed the fence",
+            )
+        ]
+    )
+    instances = TaskInstance.objects.filter(pk=row.ti_id, state=TaskState.QUEUED, attempt_no=row.attempt_no)
+    instances.update(state=TaskState.RUNNING, started_at=now, ended_at=None)
+    TaskInstance.objects.filter(pk=row.ti_id, first_started_at=None).update(first_started_at=now)
+    if row.cause != Cause.RESCHEDULE:
+        # As in Airflow: a new try starts without the XComs of the one before.
+        XCom.objects.filter(ti_id=row.ti_id).delete()
+    WaitingReason.objects.filter(attempt_id=row.pk).delete()
+    run_pk = TaskInstance.objects.filter(pk=row.ti_id).values_list("dagrun_id", flat=True).get()
+    nudge(f"run:{run_pk}", f"attempt:{row.pk}", f"dag:{row.dag_id}")
+
+
+def due_again(executor: str, *, now: datetime, older_than: timedelta, limit: int = 500) -> list[int]:
+    """Launched attempts whose create must be sent again: refused for now, or never answered for `older_than`.
+
+    Reads attempt_active (executor, state), at most `limit` rows.
+    """
+    rows = Attempt.objects.filter(executor=executor, state=AttemptState.LAUNCHED, acknowledged_at=None)
+    due = rows.filter(retry_at__lte=now) | rows.filter(retry_at=None, launched_at__lte=now - older_than)
+    return list(due.order_by("-priority", "pk").values_list("pk", flat=True)[:limit])

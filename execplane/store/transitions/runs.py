@@ -1,0 +1,235 @@
+"""Runs: created, started, decided and ended; and the task instances that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from execplane.contract.errors import Conflict
+from execplane.contract.states import RUN_ENDED, RunState, RunType, TaskState, task_sources
+from execplane.store.database import nudge, write
+from execplane.store.models import Dag, DagRun, TaskInstance
+from execplane.store.transitions.events import clean
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRun:
+    dag_id: str
+    run_id: str
+    run_type: RunType
+    logical_date: datetime | None
+    interval_start: datetime | None
+    interval_end: datetime | None
+    run_after: datetime
+    dag_version_id: int
+    bundle_digest: str
+    conf: dict[str, Any]
+    triggered_by: str
+
+
+def create_run(new: NewRun, *, now: datetime) -> int:
+    """Insert a queued run, due for a decision at once (or at its `run_after`); gives its primary key.
+
+    Raises Conflict when the run id or the logical date is taken: so two schedulers never double a run.
+    """
+    try:
+        with write(), transaction.atomic():
+            run = DagRun.objects.create(
+                dag_id=new.dag_id,
+                run_id=new.run_id,
+                run_type=new.run_type,
+                state=RunState.QUEUED,
+                logical_date=new.logical_date,
+                data_interval_start=new.interval_start,
+                data_interval_end=new.interval_end,
+                run_after=new.run_after,
+                dag_version_id=new.dag_version_id,
+                bundle_id=new.bundle_digest,
+                conf=new.conf,
+                triggered_by=new.triggered_by,
+                decide_at=max(now, new.run_after),
+                queued_at=now,
+            )
+            nudge("scheduler", "dags", f"dag:{new.dag_id}", f"run:{run.pk}")
+    except IntegrityError:
+        when = f" or one for {new.logical_date.isoformat()}" if new.logical_date else ""
+        raise Conflict(
+            f"The DAG {new.dag_id} already has a run {new.run_id}{when}.",
+            hint="Clear that run, or choose another date.",
+        ) from None
+    return run.pk
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedRun:
+    """A run that the caller may decide until its `write()` ends; nobody else decides it meanwhile."""
+
+    pk: int
+    dag_id: str
+    run_id: str
+    run_type: RunType
+    state: RunState
+    logical_date: datetime | None
+    interval_start: datetime | None
+    interval_end: datetime | None
+    dag_version_id: int
+    started_at: datetime | None
+    queued_at: datetime
+    paused: bool
+
+
+@contextmanager
+def lock_due_run(now: datetime, skip: Sequence[int] = ()) -> Iterator[LockedRun | None]:
+    """The longest-waiting run whose decision is due, locked; None when there is none. Opens a `write()`.
+
+    Other schedulers skip a locked row. Reads dagrun_to_decide, one row.
+    """
+    with write():
+        row = (
+            DagRun.objects.select_for_update(skip_locked=True, of=("self",))
+            .select_related("dag")
+            .filter(state__in=["queued", "running"], decide_at__lte=now)
+            .exclude(pk__in=skip)
+            .order_by("decide_at")
+            .first()
+        )
+        yield None if row is None else _locked(row)
+
+
+def _locked(row: DagRun) -> LockedRun:
+    return LockedRun(
+        pk=row.pk,
+        dag_id=row.dag_id,
+        run_id=row.run_id,
+        run_type=RunType(row.run_type),
+        state=RunState(row.state),
+        logical_date=row.logical_date,
+        interval_start=row.data_interval_start,
+        interval_end=row.data_interval_end,
+        dag_version_id=row.dag_version_id,
+        started_at=row.started_at,
+        queued_at=row.queued_at,
+        paused=row.dag.paused,
+    )
+
+
+def next_due_at() -> datetime | None:
+    """When the next decision is due, of all active runs."""
+    return (
+        DagRun.objects.filter(state__in=["queued", "running"], decide_at__isnull=False)
+        .order_by("decide_at")
+        .values_list("decide_at", flat=True)
+        .first()
+    )
+
+
+def start_run(run: LockedRun, *, now: datetime) -> None:
+    """queued -> running."""
+    DagRun.objects.filter(pk=run.pk, state=RunState.QUEUED).update(
+        state=RunState.RUNNING, started_at=now, reason="", decide_at=now
+    )
+    nudge(f"run:{run.pk}", f"dag:{run.dag_id}", "dags")
+
+
+def postpone_run(run: LockedRun, *, decide_at: datetime | None, reason: str) -> None:
+    """Not now: look again at `decide_at` (None: when something changes), and say why."""
+    DagRun.objects.filter(pk=run.pk).update(decide_at=decide_at, reason=clean(reason, 500))
+
+
+def end_run(run: LockedRun, state: RunState, *, reason: str, now: datetime) -> None:
+    """The run is over; waiting runs of the DAG get their turn."""
+    DagRun.objects.filter(pk=run.pk).exclude(state__in=list(RUN_ENDED)).update(
+        state=state, ended_at=now, reason=clean(reason, 500), decide_at=None
+    )
+    recheck_dag(run.dag_id, now)
+    nudge(f"run:{run.pk}", f"dag:{run.dag_id}", "dags", "scheduler")
+
+
+def recheck_dag(dag_id: str, now: datetime) -> None:
+    """Decide all active runs of the DAG again: a run ended, the DAG was unpaused or changed."""
+    DagRun.objects.filter(dag_id=dag_id, state__in=["queued", "running"]).update(decide_at=now)
+    nudge("scheduler")
+
+
+def recheck_runs(run_pks: Sequence[int], now: datetime) -> None:
+    """Decide these active runs again."""
+    if run_pks:
+        DagRun.objects.filter(pk__in=run_pks, state__in=["queued", "running"]).update(decide_at=now)
+        nudge("scheduler")
+
+
+def create_instances(run: LockedRun, keys: Sequence[tuple[str, int, TaskState]], *, now: datetime) -> None:
+    """Insert missing task instances as (task_id, map_index, state); those that exist are left alone."""
+    TaskInstance.objects.bulk_create(
+        [
+            TaskInstance(
+                dagrun_id=run.pk,
+                task_id=task_id,
+                map_index=map_index,
+                state=state,
+                ended_at=None if state == TaskState.NONE else now,
+            )
+            for task_id, map_index, state in keys
+        ],
+        ignore_conflicts=True,
+        batch_size=500,
+    )
+
+
+def remap_instance(ti_id: int, map_index: int) -> None:
+    """The unmapped placeholder of a mapped task becomes its first instance."""
+    TaskInstance.objects.filter(pk=ti_id, map_index=-1, state=TaskState.NONE).update(map_index=map_index)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    ti_id: int
+    source: TaskState
+    target: TaskState
+    reason: str = ""
+
+
+def move_instances(run: LockedRun, moves: Sequence[Move], *, now: datetime) -> int:
+    """Apply the scheduler's moves by compare-and-set; gives how many moved."""
+    moved = 0
+    groups: dict[tuple[TaskState, TaskState, str], list[int]] = {}
+    for move in moves:
+        groups.setdefault((move.source, move.target, move.reason), []).append(move.ti_id)
+    for (source, target, reason), ids in groups.items():
+        if source not in task_sources(target):
+            raise Conflict(f"No edge leads from {source} to {target}.")
+        moved += TaskInstance.objects.filter(pk__in=ids, state=source).update(
+            state=target,
+            reason=clean(reason, 500),
+            ended_at=now if target != TaskState.NONE else None,
+        )
+    if moved:
+        nudge(f"run:{run.pk}", f"dag:{run.dag_id}")
+    return moved
+
+
+def plan_next_run(
+    dag_id: str,
+    *,
+    planned_for: datetime | None,
+    next_run_at: datetime | None,
+    logical_date: datetime | None,
+    interval_start: datetime | None,
+    interval_end: datetime | None,
+) -> bool:
+    """Set when the DAG's next scheduled run is due, if nobody planned on from `planned_for` meanwhile."""
+    rows = Dag.objects.filter(pk=dag_id, next_run_at=planned_for)
+    return bool(
+        rows.update(
+            next_run_at=next_run_at,
+            next_logical_date=logical_date,
+            next_interval_start=interval_start,
+            next_interval_end=interval_end,
+            replan=False,
+        )
+    )

@@ -1,0 +1,227 @@
+"""What the worker API reads for a claim and for a running task. Each read names one attempt or one run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count
+
+from execplane.contract.keys import AttemptKey, TaskKey
+from execplane.contract.states import AttemptState
+from execplane.store.models import Attempt, DagRun, TaskInstance, XCom
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimRow:
+    """One attempt with its run and task instance, as the claim's answer needs them."""
+
+    attempt_id: int
+    key: AttemptKey
+    state: AttemptState
+    executor: str
+    namespace: str
+    pod_name: str
+    try_number: int
+    pool: str
+    queue: str
+    priority: int
+    ti_id: int
+    author_failures: int
+    first_started_at: datetime | None
+    run_pk: int
+    run_type: str
+    logical_date: datetime | None
+    interval_start: datetime | None
+    interval_end: datetime | None
+    run_after: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    conf: dict[str, Any]
+    triggered_by: str
+    dag_version_id: int
+    dag_version_hash: str
+    bundle: str
+
+
+_CLAIM_FIELDS = (
+    "pk", "dag_id", "run_id", "task_id", "map_index", "attempt_no", "state", "executor", "namespace", "pod_name",
+    "try_number", "pool", "queue", "priority", "ti_id", "ti__author_failures", "ti__first_started_at",
+    "ti__dagrun_id", "ti__dagrun__run_type", "ti__dagrun__logical_date", "ti__dagrun__data_interval_start",
+    "ti__dagrun__data_interval_end", "ti__dagrun__run_after", "ti__dagrun__queued_at", "ti__dagrun__started_at",
+    "ti__dagrun__conf", "ti__dagrun__triggered_by", "ti__dagrun__dag_version_id", "ti__dagrun__dag_version__hash",
+    "ti__dagrun__bundle_id",
+)  # fmt: skip
+
+
+def claim_row(attempt_id: int) -> ClaimRow | None:
+    row = Attempt.objects.filter(pk=attempt_id).values_list(*_CLAIM_FIELDS).first()
+    if row is None:
+        return None
+    return ClaimRow(
+        attempt_id=row[0],
+        key=AttemptKey(task=TaskKey(dag_id=row[1], run_id=row[2], task_id=row[3], map_index=row[4]), attempt_no=row[5]),
+        state=AttemptState(row[6]),
+        executor=row[7],
+        namespace=row[8],
+        pod_name=row[9] or "",
+        try_number=row[10],
+        pool=row[11],
+        queue=row[12],
+        priority=row[13],
+        ti_id=row[14],
+        author_failures=row[15],
+        first_started_at=row[16],
+        run_pk=row[17],
+        run_type=row[18],
+        logical_date=row[19],
+        interval_start=row[20],
+        interval_end=row[21],
+        run_after=row[22],
+        queued_at=row[23],
+        started_at=row[24],
+        conf=row[25],
+        triggered_by=row[26],
+        dag_version_id=row[27],
+        dag_version_hash=row[28],
+        bundle=row[29],
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviousSuccess:
+    logical_date: datetime | None
+    interval_start: datetime | None
+    interval_end: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+def previous_success(dag_id: str, before: datetime) -> PreviousSuccess | None:
+    """The newest successful run of the DAG with an earlier logical date."""
+    row = (
+        DagRun.objects.filter(dag_id=dag_id, state="success", logical_date__lt=before)
+        .order_by("-logical_date")
+        .values_list("logical_date", "data_interval_start", "data_interval_end", "started_at", "ended_at")
+        .first()
+    )
+    if row is None:
+        return None
+    return PreviousSuccess(
+        logical_date=row[0], interval_start=row[1], interval_end=row[2], started_at=row[3], ended_at=row[4]
+    )
+
+
+def mapped_lengths(run_pk: int, task_ids: Collection[str]) -> dict[str, int]:
+    """How many instances each of these mapped tasks has in the run."""
+    rows = TaskInstance.objects.filter(dagrun_id=run_pk, task_id__in=task_ids, map_index__gte=0)
+    return dict(rows.exclude(state="removed").values_list("task_id").annotate(n=Count("pk")).order_by())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class XComFound:
+    task_id: str
+    map_index: int
+    key: str
+    value: bytes | None
+    blob: str
+    size_bytes: int
+
+
+def xcoms(
+    run_pk: int,
+    task_ids: Sequence[str],
+    *,
+    key: str = "",
+    map_index: int | None = None,
+    limit: int,
+    without_values_above: int | None = None,
+) -> list[XComFound]:
+    """XComs of one run in the order of task id and map index; at most `limit`. Removed instances do not count."""
+    rows = XCom.objects.filter(ti__dagrun_id=run_pk, ti__task_id__in=task_ids).exclude(ti__state="removed")
+    if key:
+        rows = rows.filter(key=key)
+    if map_index is not None:
+        rows = rows.filter(ti__map_index=map_index)
+    if without_values_above is not None:
+        rows = rows.filter(size_bytes__lte=without_values_above)
+    fields = ("ti__task_id", "ti__map_index", "key", "value", "blob_sha256", "size_bytes")
+    return [
+        XComFound(
+            task_id=task_id,
+            map_index=index,
+            key=name,
+            value=None if value is None else bytes(value),
+            blob=blob,
+            size_bytes=size,
+        )
+        for task_id, index, name, value, blob, size in rows.order_by("ti__task_id", "ti__map_index").values_list(
+            *fields
+        )[:limit]
+    ]
+
+
+def run_pk(dag_id: str, run_id: str) -> int | None:
+    return DagRun.objects.filter(dag_id=dag_id, run_id=run_id).values_list("pk", flat=True).first()
+
+
+def logical_date(pk: int) -> datetime | None:
+    return DagRun.objects.filter(pk=pk).values_list("logical_date", flat=True).first()
+
+
+def runs_up_to(dag_id: str, logical_date: datetime, *, limit: int) -> list[int]:
+    """The run at `logical_date` and those before it, newest first."""
+    rows = DagRun.objects.filter(dag_id=dag_id, logical_date__lte=logical_date).order_by("-logical_date")
+    return list(rows.values_list("pk", flat=True)[:limit])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveAttempt:
+    """What a call with an attempt token is checked against."""
+
+    attempt_id: int
+    key: AttemptKey
+    state: AttemptState
+    nonce: str
+    stop_reason: str
+    ti_id: int
+    run_pk: int
+    log_offset: int
+    bundle: str
+
+
+def live_attempt(attempt_id: int) -> LiveAttempt | None:
+    row = (
+        Attempt.objects.filter(pk=attempt_id)
+        .values_list(
+            "pk",
+            "dag_id",
+            "run_id",
+            "task_id",
+            "map_index",
+            "attempt_no",
+            "state",
+            "nonce",
+            "stop_reason",
+            "ti_id",
+            "ti__dagrun_id",
+            "log_offset",
+            "ti__dagrun__bundle_id",
+        )  # fmt: skip
+        .first()
+    )
+    if row is None:
+        return None
+    return LiveAttempt(
+        attempt_id=row[0],
+        key=AttemptKey(task=TaskKey(dag_id=row[1], run_id=row[2], task_id=row[3], map_index=row[4]), attempt_no=row[5]),
+        state=AttemptState(row[6]),
+        nonce=row[7],
+        stop_reason=row[8],
+        ti_id=row[9],
+        run_pk=row[10],
+        log_offset=row[11],
+        bundle=row[12],
+    )

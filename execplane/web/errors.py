@@ -1,0 +1,49 @@
+"""Our own errors as pages: their message and hint with the status they mean, never a traceback.
+
+Django's other errors (an address that does not exist, a failure of ours) use the templates 400, 403, 404, 500.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.loader import render_to_string
+
+from execplane.contract import errors
+from execplane.web import rendering
+
+_STATUS: tuple[tuple[type[errors.ExecplaneError], int, str], ...] = (
+    (errors.NotFound, 404, "Not found"),
+    (errors.Forbidden, 403, "Not allowed"),
+    (errors.Conflict, 409, "Not possible now"),
+    (errors.InvalidInput, 400, "Not valid"),
+    (errors.Unavailable, 503, "Not available now"),
+)
+
+
+def shown(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """A view whose ExecplaneErrors become pages (toasts, where a form of a page asked)."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            return view(request, *args, **kwargs)
+        except errors.ExecplaneError as error:
+            if request.method == "POST" and rendering.is_htmx(request):
+                return rendering.refused(request, error, "")
+            return page(request, error)
+
+    return guarded
+
+
+def page(request: HttpRequest, error: errors.ExecplaneError) -> HttpResponse:
+    status, title = next(
+        ((status, title) for kind, status, title in _STATUS if isinstance(error, kind)),
+        (500, "Something went wrong"),
+    )
+    context = {"status": status, "title": title, "message": error.message, "hint": error.hint}
+    return HttpResponse(render_to_string("web/error.html", context, request), status=status)

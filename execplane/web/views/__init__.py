@@ -1,0 +1,1 @@
+"""The pages: plain synchronous views, one module per subject."""

@@ -1,0 +1,185 @@
+"""A task instance and its attempts: log, phases, pod, rendered fields, XComs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+
+from execplane.contract.dag import TaskSpec
+from execplane.contract.errors import ExecplaneError, NotFound
+from execplane.contract.keys import NOT_MAPPED
+from execplane.store import blob_rows
+from execplane.store.queries import attempts, runs, tasks, versions
+from execplane.store.queries import xcoms as xcom_queries
+from execplane.web import drawing, podview, rendering, wiring
+from execplane.web.views.dag import number
+
+_TEXT_PAGE_LINES = 5000
+
+
+def task(request: HttpRequest, dag_id: str, run_id: str, task_id: str, map_index: int = NOT_MAPPED) -> HttpResponseBase:
+    """A task instance by its names: its newest attempt, the list of a mapped task, or why nothing ran yet."""
+    run = runs.get_run(dag_id, run_id)
+    try:
+        row = tasks.get_task(dag_id, run_id, task_id, map_index)
+    except NotFound:
+        page = tasks.mapped_instances(run.id, task_id, limit=1)
+        if map_index == NOT_MAPPED and page.rows:
+            return _mapped(request, run, task_id)
+        raise
+    found = attempts.attempts_of(row.id)
+    if found:
+        return HttpResponseRedirect(reverse("attempt", args=[found[-1].id]))
+    context = {"run": run, "ti": row, "task": _task_spec(run, task_id), "topics": f"run:{run.id}"}
+    return rendering.show(request, "web/task.html", context)
+
+
+def _mapped(request: HttpRequest, run: runs.RunRow, task_id: str) -> HttpResponse:
+    state = request.GET.get("state", "")
+    after = number(request.GET.get("after"))
+    page = tasks.mapped_instances(run.id, task_id, state=state, after=NOT_MAPPED if after is None else after)
+    cell = tasks.cells([run.id])[run.id][task_id]
+    context = {
+        "run": run,
+        "task_id": task_id,
+        "task": _task_spec(run, task_id),
+        "page": page,
+        "cell": cell,
+        "state_filter": state,
+        "after": after,
+        "topics": f"run:{run.id}",
+    }
+    return rendering.show(request, "web/mapped.html", context)
+
+
+def _task_spec(run: runs.RunRow, task_id: str) -> TaskSpec | None:
+    spec = versions.spec(run.version_id)
+    return next((one for one in spec.tasks if one.task_id == task_id), None)
+
+
+def _frame(attempt_id: int, tab: str) -> tuple[attempts.AttemptRow, dict[str, Any]]:
+    row = attempts.get_attempt(attempt_id)
+    run = runs.get_run(row.dag_id, row.run_id)
+    siblings = attempts.attempts_of(row.ti_id)
+    waiting = None if row.is_ended else attempts.waiting([row.id]).get(row.id)
+    context = {
+        "attempt": row,
+        "run": run,
+        "ti": tasks.get_task_by_pk(row.ti_id),
+        "task": _task_spec(run, row.task_id),
+        "siblings": siblings,
+        "newest": siblings[-1].id == row.id,
+        "waiting": waiting,
+        "tab": tab,
+        "is_pod": podview.is_pod(row),
+        "topics": f"attempt:{row.id} run:{run.id}",
+    }
+    return row, context
+
+
+def log(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    row, context = _frame(attempt_id, "log")
+    return rendering.show(request, "web/attempt_log.html", {**context, "log_topic": f"log:{row.id}"})
+
+
+def log_json(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    """A page of log lines for the viewer: ?offset= goes on from there."""
+    row = attempts.get_attempt(attempt_id)
+    try:
+        page = wiring.logs().read(
+            row.key, offset=number(request.GET.get("offset")) or 0, limit=wiring.parts().log_page_lines
+        )
+    except ExecplaneError as error:
+        body = msgspec.json.encode({"error": error.message, "hint": error.hint})
+        return HttpResponse(body, content_type="application/json", status=404 if isinstance(error, NotFound) else 503)
+    body = msgspec.json.encode({"page": page, "ended": row.is_ended, "state": row.state, "produced": row.log_offset})
+    return HttpResponse(body, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def log_text(request: HttpRequest, attempt_id: int) -> HttpResponseBase:
+    """The whole log as plain text, streamed: for curl, grep and people without scripts."""
+    row = attempts.get_attempt(attempt_id)
+    wiring.logs()
+    response = StreamingHttpResponse(_text(row), content_type="text/plain; charset=utf-8")
+    if "download" in request.GET:
+        name = f"{row.dag_id}.{row.task_id}.{row.attempt_no}.log".replace('"', "")
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+def _text(row: attempts.AttemptRow) -> Iterator[str]:
+    offset = 0
+    while True:
+        page = wiring.logs().read(row.key, offset=offset, limit=_TEXT_PAGE_LINES)
+        gaps = {gap.after_offset: gap.count for gap in page.gaps}
+        for record in page.records:
+            yield f"[{record.at.isoformat(timespec='milliseconds')}] {record.level} - {record.message}\n"
+            if record.offset in gaps:
+                yield f"--- {gaps[record.offset] or 'an unknown number of'} lines after {record.offset} are missing\n"
+        if not page.records or page.next_offset <= offset:
+            return
+        offset = page.next_offset
+
+
+def timeline(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    row, context = _frame(attempt_id, "timeline")
+    return rendering.show(
+        request,
+        "web/attempt_timeline.html",
+        {
+            **context,
+            "phases": drawing.phases(row, wiring.clock().now()),
+            "events": attempts.events(row.id),
+            "accesses": attempts.secret_accesses(row.id),
+        },
+    )
+
+
+def _sent(row: attempts.AttemptRow) -> bytes | None:
+    return blob_rows.get(row.intent_sha256) if row.intent_sha256 else None
+
+
+def pod(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    """What was sent, byte for byte the same object, and the last status that came back."""
+    row, context = _frame(attempt_id, "pod")
+    try:
+        sent = _sent(row)
+        missing = ""
+    except NotFound as error:
+        sent, missing = None, str(error)
+    return rendering.show(
+        request,
+        "web/attempt_pod.html",
+        {
+            **context,
+            "yaml": podview.yaml_lines(sent),
+            "missing": missing,
+            "pod": podview.status(row.status),
+            "commands": podview.commands(row),
+        },
+    )
+
+
+def pod_yaml(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    row = attempts.get_attempt(attempt_id)
+    sent = _sent(row)
+    if sent is None:
+        raise NotFound("Nothing was sent for this attempt yet.", hint="It is still waiting to be launched.")
+    name = (row.pod_name or f"attempt-{row.id}").replace('"', "")
+    headers = {"Content-Disposition": f'attachment; filename="{name}.yaml"'}
+    return HttpResponse(podview.as_yaml(sent), content_type="application/yaml", headers=headers)
+
+
+def rendered(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    _, context = _frame(attempt_id, "rendered")
+    return rendering.show(request, "web/attempt_rendered.html", context)
+
+
+def xcoms(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    row, context = _frame(attempt_id, "xcoms")
+    return rendering.show(request, "web/attempt_xcoms.html", {**context, "xcoms": xcom_queries.xcoms_of(row.ti_id)})

@@ -1,0 +1,110 @@
+"""One DAG: its grid of runs and tasks, its graph, its runs, its code and details."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.gzip import gzip_page
+
+from execplane.store.queries import dags, runs, tasks, versions
+from execplane.web import drawing, gridding, rendering, wiring
+
+RUN_COUNTS = (10, 25, 50, 100)
+RUN_TYPES = ("scheduled", "manual", "backfill")
+RUN_STATES = ("queued", "running", "success", "failed")
+
+
+def _frame(dag_id: str, tab: str, recent: int = 1) -> tuple[dags.DagRow, dict[str, Any]]:
+    row = dags.get_dag(dag_id, recent=recent)
+    spec = versions.spec(row.version_id) if row.version_id is not None else None
+    return row, {"dag": row, "spec": spec, "tab": tab, "topics": f"dag:{dag_id} dags"}
+
+
+def number(text: str | None) -> int | None:
+    """A number from an address; None for anything else, because an address is easily cut."""
+    return int(text) if text and text.isdigit() and len(text) < 19 else None
+
+
+@gzip_page
+def grid(request: HttpRequest, dag_id: str) -> HttpResponse:
+    """Runs across, tasks down, a square for each."""
+    _, context = _frame(dag_id, "grid")
+    wanted = number(request.GET.get("runs"))
+    limit = wanted if wanted in RUN_COUNTS else 25
+    state, run_type = request.GET.get("state", ""), request.GET.get("type", "")
+    before = number(request.GET.get("before"))
+    page = runs.list_runs(dag_id=dag_id, state=state, run_type=run_type, before=before, limit=limit)
+    shown = page.rows[::-1]
+    cells = tasks.cells([run.id for run in shown])
+    table = gridding.grid(dag_id, context["spec"], shown, cells, wiring.clock().now())
+    return rendering.show(
+        request,
+        "web/dag_grid.html",
+        {
+            **context,
+            "runs": shown,
+            "grid": table,
+            "older": page.next_key,
+            "before": before,
+            "limit": limit,
+            "run_counts": RUN_COUNTS,
+            "run_types": RUN_TYPES,
+            "run_states": RUN_STATES,
+            "state_filter": state,
+            "type_filter": run_type,
+        },
+    )
+
+
+def graph(request: HttpRequest, dag_id: str) -> HttpResponse:
+    """The newest version's tasks, coloured by the newest run."""
+    row, context = _frame(dag_id, "graph")
+    last = row.last
+    cells = tasks.cells([last.id])[last.id] if last else {}
+    spec = context["spec"]
+    run_id = last.run_id if last else ""
+    return rendering.show(
+        request,
+        "web/dag_graph.html",
+        {**context, "run": last, "drawing": drawing.graph(spec, cells, run_id) if spec else None},
+    )
+
+
+def run_list(request: HttpRequest, dag_id: str) -> HttpResponse:
+    _, context = _frame(dag_id, "runs")
+    state, run_type = request.GET.get("state", ""), request.GET.get("type", "")
+    before = number(request.GET.get("before"))
+    page = runs.list_runs(dag_id=dag_id, state=state, run_type=run_type, before=before)
+    return rendering.show(
+        request,
+        "web/dag_runs.html",
+        {
+            **context,
+            "page": page,
+            "before": before,
+            "run_types": RUN_TYPES,
+            "run_states": RUN_STATES,
+            "state_filter": state,
+            "type_filter": run_type,
+        },
+    )
+
+
+def code(request: HttpRequest, dag_id: str) -> HttpResponse:
+    """The file as it was when a version was first seen; ?version= picks one."""
+    _row, context = _frame(dag_id, "code")
+    known = versions.versions(dag_id)
+    wanted = number(request.GET.get("version"))
+    chosen = next((one for one in known if one.number == wanted), known[0] if known else None)
+    source = versions.source(chosen.id) if chosen else None
+    return rendering.show(
+        request,
+        "web/dag_code.html",
+        {**context, "versions": known, "chosen": chosen, "lines": drawing.code_lines(source)},
+    )
+
+
+def details(request: HttpRequest, dag_id: str) -> HttpResponse:
+    _, context = _frame(dag_id, "details")
+    return rendering.show(request, "web/dag_details.html", {**context, "versions": versions.versions(dag_id, limit=10)})

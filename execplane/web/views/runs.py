@@ -1,0 +1,95 @@
+"""Runs of all DAGs, and one run: its task instances, its graph, its details."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.gzip import gzip_page
+
+from execplane.store.queries import dags, runs, tasks, versions
+from execplane.store.queries.tasks import Cell
+from execplane.web import drawing, rendering, wiring
+from execplane.web.tree import Line, lines
+from execplane.web.views.dag import RUN_STATES, RUN_TYPES, number
+
+
+def run_list(request: HttpRequest) -> HttpResponse:
+    state, run_type = request.GET.get("state", ""), request.GET.get("type", "")
+    before = number(request.GET.get("before"))
+    page = runs.list_runs(state=state, run_type=run_type, before=before)
+    return rendering.show(
+        request,
+        "web/runs.html",
+        {
+            "page": page,
+            "before": before,
+            "run_states": RUN_STATES,
+            "run_types": RUN_TYPES,
+            "state_filter": state,
+            "type_filter": run_type,
+            "topics": " ".join(["dags", *dict.fromkeys(f"dag:{row.dag_id}" for row in page.rows)]),
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLine:
+    """One task of the run: its instance, or all instances of a mapped one."""
+
+    line: Line
+    cell: Cell | None
+    span: drawing.Span | None
+
+
+def _frame(dag_id: str, run_id: str, tab: str) -> tuple[runs.RunRow, dict[str, Any]]:
+    row = runs.get_run(dag_id, run_id)
+    context = {
+        "run": row,
+        "tab": tab,
+        "spec": versions.spec(row.version_id),
+        "topics": f"run:{row.id} dag:{dag_id}",
+        "older": runs.older_run(dag_id, row.id),
+        "newer": runs.newer_run(dag_id, row.id),
+    }
+    return row, context
+
+
+@gzip_page
+def run(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
+    """Its task instances with bars on a common time axis."""
+    row, context = _frame(dag_id, run_id, "tasks")
+    cells = tasks.cells([row.id])[row.id]
+    now = wiring.clock().now()
+    moments = [cell.started_at for cell in cells.values() if cell.started_at]
+    first = min([row.started_at or row.queued_at, *moments])
+    last = row.ended_at or now
+    known = lines(context["spec"])
+    ids = {line.id for line in known if line.task}
+    rest = [Line(id=name, label=name, depth=0) for name in sorted(set(cells) - ids)]
+    found = [
+        TaskLine(line=line, cell=cell, span=drawing.span(cell.started_at, cell.ended_at, first, last) if cell else None)
+        for line in (*known, *rest)
+        for cell in [cells.get(line.id)]
+    ]
+    counted: dict[str, int] = {}
+    for cell in cells.values():
+        for state, n in (cell.states or {cell.state: 1}).items():
+            counted[state] = counted.get(state, 0) + n
+    return rendering.show(
+        request, "web/run.html", {**context, "lines": found, "counted": sorted(counted.items()), "axis": last - first}
+    )
+
+
+def graph(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
+    row, context = _frame(dag_id, run_id, "graph")
+    cells = tasks.cells([row.id])[row.id]
+    return rendering.show(
+        request, "web/run_graph.html", {**context, "drawing": drawing.graph(context["spec"], cells, run_id)}
+    )
+
+
+def details(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
+    _, context = _frame(dag_id, run_id, "details")
+    return rendering.show(request, "web/run_details.html", {**context, "dag": dags.get_dag(dag_id, recent=1)})

@@ -1,0 +1,108 @@
+"""The deployment: pods, pools, import errors, loops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.templatetags.static import static
+
+from execplane.store.queries import attempts, system
+from execplane.web import rendering, wiring
+from execplane.web.views.dag import number
+
+LOOP_STALE = timedelta(seconds=30)
+ENDED_STATES = ("success", "failed", "skipped", "rescheduled", "cancelled")
+
+
+def favicon(request: HttpRequest) -> HttpResponse:
+    return HttpResponseRedirect(static("execplane/icon.svg"))
+
+
+def pods(request: HttpRequest) -> HttpResponse:
+    """What is alive, or what ended: by state, node or failure category."""
+    view = request.GET.get("view", "active")
+    before = number(request.GET.get("before"))
+    wanted = {name: request.GET.get(name, "").strip()[:300] for name in ("state", "node", "category", "dag_id")}
+    if view == "ended":
+        page = attempts.ended_attempts(
+            state=wanted["state"],
+            dag_id=wanted["dag_id"],
+            category=wanted["category"],
+            node=wanted["node"],
+            before=before,
+        )
+    else:
+        page = attempts.active_attempts(executors=wiring.parts().executors, before=before)
+    return rendering.show(
+        request,
+        "web/pods.html",
+        {
+            "view": view,
+            "page": page,
+            "before": before,
+            "wanted": wanted,
+            "filtered": any(wanted.values()),
+            "waiting": attempts.waiting([row.id for row in page.rows]) if view != "ended" else {},
+            "states": ENDED_STATES,
+            "topics": " ".join(["driver", "dags", *dict.fromkeys(f"dag:{row.dag_id}" for row in page.rows)]),
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolLine:
+    pool: system.PoolRow
+    queued: int
+    running: int
+
+    @property
+    def used(self) -> int:
+        return self.queued + self.running
+
+    @property
+    def share(self) -> float:
+        return 0.0 if self.pool.slots <= 0 else min(100.0, self.running / self.pool.slots * 100)
+
+
+def pools(request: HttpRequest) -> HttpResponse:
+    used = attempts.active_by_pool()
+    known = system.pools()
+    found = []
+    for pool in known:
+        states = used.get(pool.name, {})
+        queued = states.get("queued", 0)
+        found.append(PoolLine(pool=pool, queued=queued, running=sum(states.values()) - queued))
+    return rendering.show(request, "web/pools.html", {"pools": found, "topics": "pools driver"})
+
+
+def import_errors(request: HttpRequest) -> HttpResponse:
+    before = number(request.GET.get("before"))
+    page = system.import_errors(before=before)
+    return rendering.show(
+        request, "web/import_errors.html", {"page": page, "before": before, "topics": "import-errors"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopLine:
+    loop: system.LoopRow
+    lease: system.LeaseRow | None
+    stale: bool
+    holds: bool
+
+
+def loops(request: HttpRequest) -> HttpResponse:
+    """Each loop of each process; stale ones first, because they are why somebody looks here."""
+    now = wiring.clock().now()
+    leases = system.leases()
+    found = []
+    for row in system.loops():
+        lease = leases.get(row.name)
+        holds = lease is not None and row.process in (lease.holder, lease.holder.split("/")[0])
+        found.append(LoopLine(loop=row, lease=lease, stale=now - row.seen_at > LOOP_STALE, holds=holds))
+    found.sort(key=lambda line: (not line.stale, line.loop.name, line.loop.process))
+    names = {line.loop.name for line in found}
+    rest = [lease for name, lease in leases.items() if name not in names]
+    return rendering.show(request, "web/loops.html", {"loops": found, "leases": rest, "now": now, "topics": "loops"})

@@ -1,0 +1,1 @@
+"""A real Kubernetes for the tests; `cluster.Cluster` is all that a test needs of it."""

@@ -1,0 +1,80 @@
+"""The test tiers, in order and fail-fast: static, spine, unit, integration, cluster, browser, bench.
+
+`python -m tests.tiers all`, or some tiers by name. The time of each is printed; the first that fails ends the run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+def call(*command: str, **environment: str) -> int:
+    print(f"$ {' '.join(Path(part).name if part.startswith('/') else part for part in command)}", flush=True)
+    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+
+
+def pytest(*arguments: str) -> int:
+    return call(str(BIN / "pytest"), "-q", *arguments)
+
+
+def static() -> int:
+    commands = (
+        (str(BIN / "ruff"), "check", "."),
+        (str(BIN / "ruff"), "format", "--check", "--quiet", "."),
+        (str(BIN / "lint-imports"), "--no-cache"),
+        (str(BIN / "mypy"),),
+        (sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"),
+    )
+    for command in commands:
+        if code := call(*command, EXECPLANE_HOME=_scratch_home()):
+            return code
+    return 0
+
+
+def _scratch_home() -> str:
+    import tempfile
+
+    return str(Path(tempfile.gettempdir()) / "execplane-static-home")
+
+
+TIERS: dict[str, Callable[[], int]] = {
+    "parts": lambda: call(sys.executable, "-m", "tests.parts", "build"),
+    "static": static,
+    "spine": lambda: pytest("tests/spine"),
+    "unit": lambda: pytest("tests/unit"),
+    "integration": lambda: pytest("tests/integration"),
+    "cluster": lambda: pytest("tests/cluster"),
+    "browser": lambda: pytest("tests/browser"),
+    "bench": lambda: call(sys.executable, "-m", "bench", "--scale", "0.05"),
+}
+
+
+def main(names: list[str]) -> int:
+    chosen = list(TIERS) if names == ["all"] else names
+    unknown = [name for name in chosen if name not in TIERS]
+    if unknown or not chosen:
+        print(f"usage: python -m tests.tiers all | {' | '.join(TIERS)}")
+        return 2
+    took: list[tuple[str, float]] = []
+    for name in chosen:
+        print(f"\n== {name}", flush=True)
+        started = time.monotonic()
+        code = TIERS[name]()
+        took.append((name, time.monotonic() - started))
+        if code:
+            print(f"\nThe tier {name} failed (exit code {code}).")
+            break
+    print("\n" + "\n".join(f"{name:12} {seconds:7.1f} s" for name, seconds in took), flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
