@@ -16,8 +16,7 @@ RUN python3 -m venv /opt/execplane \
 # The package alone, in the same paths, so that the final image gets it as a small layer of its own.
 FROM dependencies AS package
 RUN python3 -m venv /build/tools && /build/tools/bin/pip install hatchling
-COPY pyproject.toml README.md LICENSE /build/source/
-COPY execplane /build/source/execplane
+COPY . /build/source
 RUN cd /build/source && /build/tools/bin/hatchling build -t wheel -d /build/wheels \
     && /opt/execplane/bin/pip install --no-deps --no-index --prefix /build/package /build/wheels/*.whl
 

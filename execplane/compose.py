@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 LOCAL_EXECUTORS = ("local", "sequential")
 
 
+def packaged(name: str) -> Path:
+    """A folder that comes with execplane: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    return next((place for place in (package / name, package.parent / name) if place.is_dir()), package / name)
+
+
 def setup() -> Config:
     """Read the configuration and set Django up. Raises ConfigError."""
     config = current()
@@ -248,12 +254,47 @@ class Deployment:
 
     def loops(self) -> list[Loop]:
         """Every loop of a whole deployment, but the one that reports on them."""
-        return [self._scheduler_loop(), self._beat_loop(), *self._driver_loops()]
+        return [self._parse_loop(), self._scheduler_loop(), self._beat_loop(), *self._driver_loops()]
 
     def _parse_loop(self) -> Loop:
-        from execplane.compose_parsing import parse_loop
+        from execplane.bundles.options import BundleOptions
+        from execplane.parsing.loop import ParseLoop
+        from execplane.parsing.options import Limits, ParsingOptions
+        from execplane.parsing.passes import NamedFolder
 
-        return parse_loop(self)
+        config = self.config
+        return ParseLoop(
+            [NamedFolder(name=name, path=path) for name, path in self.dags_folders().items()],
+            options=ParsingOptions(
+                limits=Limits(
+                    timeout_seconds=config.parsing.timeout_seconds,
+                    memory_bytes=config.parsing.memory_bytes,
+                    processes=config.parsing.processes,
+                ),
+                poll_seconds=config.parsing.interval_seconds,
+                paused_at_creation=config.dags_are_paused_at_creation,
+                environment={
+                    "EXECPLANE_TIMETABLE_SEMANTICS": config.scheduler.timetable_semantics,
+                    "EXECPLANE_CATCHUP_BY_DEFAULT": str(config.scheduler.catchup_by_default),
+                },
+            ),
+            bundle_options=BundleOptions(ignore_syntax=config.parsing.ignore_syntax),
+            blobs=self.blobs,
+            places=self.bundles,
+            clock=self.clock,
+            environ=os.environ,
+        )
+
+    def dags_folders(self) -> dict[str, Path]:
+        """The DAG folders by their bundle's name: the folder's own, made unique by a number."""
+        folders = [*self.config.dags_folders, *([packaged("examples")] if self.config.load_examples else [])]
+        named: dict[str, Path] = {}
+        for folder in folders:
+            name, number = folder.name or "dags", 2
+            while name in named:
+                name, number = f"{folder.name}-{number}", number + 1
+            named[name] = folder
+        return named
 
     def _scheduler_loop(self) -> Loop:
         from execplane.scheduler.calendar import Calendar

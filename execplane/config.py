@@ -29,6 +29,10 @@ _NOT_SETTINGS = (
 """Prefixes that others read: test parts, Variables, Connections, the pod's token."""
 
 
+def _comma_separated(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -96,6 +100,11 @@ class Web(Section):
     threads: int = Field(8, ge=1, description="threads for pages and the public API")
     secure_cookies: bool = Field(False, description="cookies over https only; set it behind TLS")
 
+    @field_validator("allowed_hosts", "trusted_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return _comma_separated(value)
+
 
 class Config(Section):
     """The whole configuration. `home` holds everything that is not in the database."""
@@ -114,6 +123,9 @@ class Config(Section):
     load_examples: bool = Field(False, description="also load the examples that come with execplane")
     secret_key: SecretStr = Field(SecretStr(""), description="signs sessions and tokens; empty: made in home")
     fernet_keys: list[SecretStr] = Field([], description="encrypt Variables and Connections, newest first")
+    admin_password: SecretStr = Field(
+        SecretStr(""), description="password of the user admin, whom the first standalone start makes; empty: random"
+    )
     debug: bool = Field(False, description="Django's debug pages; never in production")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="level of our own log")
     log_json: bool = Field(False, description="our own log as JSON lines")
@@ -137,7 +149,7 @@ class Config(Section):
     @field_validator("executors", "fernet_keys", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        return _comma_separated(value)
 
     @field_validator("dags_folders", mode="after")
     @classmethod
@@ -223,7 +235,7 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> I
         if field is None:
             raise ConfigError(f"Unknown setting {name} in the environment.", hint=_nearest(dotted, known))
         text = environ[name]
-        yield dotted, _json(name, text) if _is_mapping(field) else text
+        yield dotted, _json(name, text) if text and _is_mapping(field) else text
 
 
 def _is_mapping(field: Any) -> bool:
@@ -255,12 +267,30 @@ def _put(values: dict[str, Any], dotted: str, value: Any) -> None:
         values.pop(name, None)
 
 
+def settings_file(environ: Mapping[str, str]) -> Path:
+    """The TOML file: EXECPLANE_CONFIG, else `execplane.toml` in home, which may be absent. Raises ConfigError."""
+    named = environ.get("EXECPLANE_CONFIG")
+    if named and not Path(named).is_file():
+        raise ConfigError(f"EXECPLANE_CONFIG names {named}, and there is no such file.")
+    return Path(named) if named else Path(environ.get("EXECPLANE_HOME") or "var") / "execplane.toml"
+
+
+def sources(environ: Mapping[str, str], file: Path | None) -> dict[str, str]:
+    """Where each setting that is set comes from: the environment variable's name or the file's. Others: default."""
+    known = dict(keys())
+    found = {dotted: str(file) for dotted, value in _from_file(file, known) if value != ""}
+    for dotted, value in _from_environment(environ, known):
+        if value != "":
+            found[dotted] = environment_name(dotted)
+        else:
+            found.pop(dotted, None)
+    return found
+
+
 @cache
 def current() -> Config:
     """The process's configuration: read once."""
-    file = os.environ.get("EXECPLANE_CONFIG")
-    home = Path(os.environ.get("EXECPLANE_HOME", "var"))
-    return load(os.environ, Path(file) if file else home / "execplane.toml")
+    return load(os.environ, settings_file(os.environ))
 
 
 def secret(config: Config, name: str) -> str:

@@ -10,6 +10,7 @@ from execplane import config as _config
 from execplane.contract.errors import ConfigError
 
 CONFIG = _config.current()
+_PACKAGE = Path(__file__).parent
 
 
 def databases(url: str, home: Path) -> dict[str, Any]:
@@ -123,9 +124,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 USE_I18N = False
 STATIC_URL = "/static/"
-STATICFILES_DIRS = (
-    [Path(__file__).parent.parent / "static"] if (Path(__file__).parent.parent / "static").is_dir() else []
-)
+STATICFILES_DIRS = [folder for folder in (_PACKAGE / "static", _PACKAGE.parent / "static") if folder.is_dir()][:1]
 STATIC_ROOT = CONFIG.home / "static"
 WHITENOISE_USE_FINDERS = True
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

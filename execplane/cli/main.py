@@ -72,7 +72,7 @@ def standalone(
         setup()
         _configure_logging()
         parts.migrate()
-        admin = parts.make_admin(config.home)
+        admin = parts.make_admin(config.home, config.admin_password.get_secret_value())
         port = server.getsockname()[1]
         if config.web.port == 0:
             config = config.model_copy(update={"web": config.web.model_copy(update={"port": port})})

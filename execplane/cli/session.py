@@ -37,12 +37,15 @@ class Acting:
 
 
 @contextlib.contextmanager
-def acting() -> Iterator[Acting]:
-    """For commands that change something: what they commit wakes the running server's loops at once."""
+def acting(*, listen: bool = False) -> Iterator[Acting]:
+    """For commands that change something: what they commit wakes the running server's loops at once.
+
+    `listen`: hear other processes' wakes, too.
+    """
     with reading() as deployment:
         from execplane.actions.actor import local_operator
 
-        with waking(deployment):
+        with waking(deployment, listen=listen):
             yield Acting(deployment=deployment, actor=local_operator(user_name()))
 
 

@@ -63,14 +63,15 @@ def migrate() -> None:
     call_command("migrate", interactive=False, verbosity=0)
 
 
-def make_admin(home: Path) -> tuple[str, str] | None:
-    """The first start makes the user admin with a random password: (name, password); None when there are users."""
+def make_admin(home: Path, password: str) -> tuple[str, str] | None:
+    """The first start makes the user admin, with a random password where none is given: (name, password); None when
+    there are users."""
     from django.contrib.auth import get_user_model
 
     model = get_user_model()
     if model.objects.exists():
         return None
-    password = os.environ.get("EXECPLANE_ADMIN_PASSWORD") or secrets.token_urlsafe(12)
+    password = password or secrets.token_urlsafe(12)
     model.objects.create_superuser("admin", password=password)
     path = home / "secrets" / "admin_password"
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

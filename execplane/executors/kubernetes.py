@@ -77,9 +77,7 @@ class KubernetesExecutor:
         self._threads: list[threading.Thread] = []
         self._closed = threading.Event()
         self._wake = threading.Event()
-        self._remover = Remover(
-            self.client, self.tracker, options, self._clock, self._under_way, self._wake.set
-        )
+        self._remover = Remover(self.client, self.tracker, options, self._clock, self._under_way, self._wake.set)
         self._list_wanted: set[str] = set()
         self._no_access = ""
 

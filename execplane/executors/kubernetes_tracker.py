@@ -19,6 +19,7 @@ import msgspec
 from execplane.contract.clock import Clock
 from execplane.contract.executor import Report
 from execplane.contract.keys import AttemptKey
+from execplane.contract.messages import Verdict
 from execplane.contract.observations import (
     Acknowledged,
     Cleaned,
@@ -358,7 +359,7 @@ class Tracker:
             why = msgspec.structs.replace(
                 why, category=Category.KILLED_BY_OPERATOR.value, infrastructure=False, hint=""
             )
-        verdict = last_words.encode() if last_words.lstrip().startswith("{") else b""
+        verdict = last_words.encode() if _is_verdict(last_words) else b""
         if last_words and not verdict:
             why = msgspec.structs.replace(why, data={**why.data, "last_words": last_words})
         self._say(
@@ -375,6 +376,15 @@ class Tracker:
 
     def _say(self, fact: Fact) -> None:
         self._report([fact])
+
+
+def _is_verdict(text: str) -> bool:
+    """The worker's own last words, not the end of its log, which stands there when it left none."""
+    try:
+        msgspec.json.decode(text, type=Verdict)
+    except msgspec.MsgspecError:
+        return False
+    return True
 
 
 def _acknowledged(entry: Entry, clock: Clock, *, adopted: bool, node: str = "") -> Acknowledged:

@@ -181,7 +181,8 @@ class Client:
             response.close()
 
     def _headers(self, content_type: str) -> dict[str, str]:
-        headers = {"Accept": JSON, "User-Agent": "execplane"}
+        # Key sets and logs have media types of their own.
+        headers = {"Accept": f"{JSON}, */*;q=0.5", "User-Agent": "execplane"}
         if content_type:
             headers["Content-Type"] = content_type
         # Renews expired tokens (exec plugin, service-account file) as a side effect.

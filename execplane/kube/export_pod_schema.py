@@ -1,4 +1,6 @@
-"""Writes `execplane/pods/pod_schema.json` from the client library's models: `python -m execplane.kube.export_pod_schema`.
+"""Writes `execplane/pods/pod_schema.json` from the client library's models.
+
+`python -m execplane.kube.export_pod_schema` does it.
 
 `pods` checks field names and types without importing `kubernetes`, so it needs them as data. The file is committed;
 a test says when it is out of date. A type is written as: "string", "integer", "number", "boolean", "quantity",

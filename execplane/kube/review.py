@@ -86,34 +86,40 @@ class TokenVerifier:
         except jwt.PyJWTError as error:
             raise TokenRefused(f"The launch token is malformed: {error}.") from error
         kid = str(header.get("kid", ""))
-        with self._lock:
-            if kid not in self._keys and self._offline and self._may_fetch():
-                self._fetch()
-            if not self._offline:
-                return None
-            if kid not in self._keys:
-                raise TokenRefused(
-                    "The launch token is signed with a key that is not this cluster's.",
-                    hint="Is the worker in another cluster than the API server that execplane asks?",
-                )
-            return self._keys[kid]
+        if kid not in self._keys and self._offline and self._may_fetch():
+            self._fetch()
+        if not self._offline:
+            return None
+        key = self._keys.get(kid)
+        if key is None:
+            raise TokenRefused(
+                "The launch token is signed with a key that is not this cluster's.",
+                hint="Is the worker in another cluster than the API server that execplane asks?",
+            )
+        return key
 
     def _may_fetch(self) -> bool:
-        """Forged key ids must not become a stream of requests to the API server."""
+        """Forged key ids must not become a stream of requests to the API server.
+
+        Before the first answer everybody may ask: who came second must not be refused for want of keys.
+        """
         now = self._clock.monotonic()
-        return self._fetched_at is None or now - self._fetched_at >= self._refetch_seconds
+        with self._lock:
+            return self._fetched_at is None or now - self._fetched_at >= self._refetch_seconds
 
     def _fetch(self) -> None:
-        self._fetched_at = self._clock.monotonic()
+        """Read the cluster's issuer and keys; no lock is held meanwhile."""
         try:
             found = msgspec.json.decode(self._client.request("GET", "/.well-known/openid-configuration"))
-            keys = msgspec.json.decode(self._client.request("GET", "/openid/v1/jwks"))
+            answer = msgspec.json.decode(self._client.request("GET", "/openid/v1/jwks"))
         except (AccessDenied, NotFound):
             # system:service-account-issuer-discovery is not granted here.
             self._offline = False
             return
-        self._issuer = str(found["issuer"])
-        self._keys = {str(key.get("kid", "")): jwt.PyJWK.from_dict(key) for key in keys.get("keys", [])}
+        keys = {str(key.get("kid", "")): jwt.PyJWK.from_dict(key) for key in answer.get("keys", [])}
+        with self._lock:
+            self._issuer, self._keys = str(found["issuer"]), keys
+            self._fetched_at = self._clock.monotonic()
 
     def _verified(self, token: str, key: jwt.PyJWK) -> PodIdentity:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import pkgutil
 import selectors
 import signal
 import socket
@@ -219,6 +220,16 @@ def _find_loader(name: str) -> Loader:
     return loader
 
 
+def _preload(name: str) -> None:
+    """Import a module, or all of a package. One that does not import here is left to the file that wants it."""
+    package = name.removesuffix(".*")
+    with suppress(ImportError):
+        module = importlib.import_module(package)
+        if package != name:
+            for found in pkgutil.walk_packages(module.__path__, f"{package}."):
+                _preload(found.name)
+
+
 def main() -> None:
     """Serve the socket whose descriptor is the only argument."""
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -226,8 +237,8 @@ def main() -> None:
     limits = msgspec.msgpack.decode(_first_frame(control), type=Limits)
     os.nice(_NICENESS)
     load = _find_loader(limits.loader)
-    for module in limits.preload:
-        importlib.import_module(module)
+    for name in limits.preload:
+        _preload(name)
     # DAG files must not see what only served to find execplane itself.
     if ours := os.environ.pop("EXECPLANE_PARSER_PATH", ""):
         sys.path.remove(ours)

@@ -21,8 +21,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 2
     loader: str = "execplane.sdk.loader:parse_file"
     """module:function that takes (path, bundle_root) and gives a ParsedFile."""
-    preload: tuple[str, ...] = ()
-    """Modules to import once instead of in every child: ("kubernetes", "pandas"). They see no DAG folder."""
+    preload: tuple[str, ...] = ("execplane.sdk.*", "cronsim", "pendulum")
+    """Modules to import once instead of in every child (`.*`: all of a package). They see no DAG folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

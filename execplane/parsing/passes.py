@@ -29,6 +29,7 @@ from execplane.parsing.plan import FileRecord, FileRef, Tree, make_record, plan
 WHOLE_FOLDER = "."
 """The "file" of a problem that concerns a folder as a whole."""
 _RETRY_CAP_SECONDS = 3600.0
+_REMEMBERED_FILES = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class FileUpdate:
     parsed: ParsedFile
     source: bytes = b""
     defines: bool = True
-    """False: the DAGs in `parsed` are not all that the file defines; only its error is news."""
+    """False: what the file defines is not known, only its error is news, and its DAGs stay as they are."""
 
 
 @dataclass(kw_only=True)
@@ -75,6 +76,7 @@ class _Bundle:
     snapshot: Snapshot | None = None
     tree: Tree | None = None
     candidates: frozenset[str] = frozenset()
+    update: BundleUpdate | None = None
     records: dict[str, FileRecord] = field(default_factory=dict)
     jobs: dict[str, int] = field(default_factory=dict)
     retry_at: dict[str, float] = field(default_factory=dict)
@@ -148,40 +150,42 @@ class ParsePass:
         return {name: bundle.tree.digest for name, bundle in self._bundles.items() if bundle.tree}
 
     def look(
-        self, *, at_once: bool = False, force: Collection[FileRef] = ()
+        self, *, at_once: bool = False, force: Collection[FileRef] = (), retry_failed: bool = False
     ) -> tuple[list[BundleUpdate], float | None]:
         """Look at every folder and plan what to import. Gives what changed, and in how many seconds to look again
         because something moves (None: nothing does).
 
         at_once: somebody says that the folder is ready, so it is not waited until it holds still.
         """
-        updates, again = [], None
+        updates: list[BundleUpdate] = []
+        again: list[float] = []
         for bundle in self._bundles.values():
             forced = {ref.file for ref in force if ref.bundle == bundle.folder.name}
+            forced |= {file for file, record in bundle.records.items() if record.failed and retry_failed}
             try:
                 update, seconds = self._look_at(bundle, at_once=at_once, force=forced)
             except ExecplaneError as error:
                 update, seconds = self._folder_failed(bundle, error), None
             updates += [update] if update else []
-            again = seconds if again is None or (seconds is not None and seconds < again) else again
-        return updates, again
+            again += [seconds] if seconds is not None else []
+        if not self.pending:
+            self._submit_rivals()
+        return updates, min(again, default=None)
 
     def collect(self, wait_seconds: float) -> list[FileUpdate]:
-        """What was imported since; waits up to `wait_seconds` for something. Raises Unavailable when the parser does
-        not start."""
-        updates: dict[FileRef, FileUpdate] = {}
+        """What was imported since, to be kept in this order; waits up to `wait_seconds` for something. Raises
+        Unavailable when the parser does not start."""
+        updates: list[FileUpdate] = []
         for finished in self._parsers.results(wait_seconds):
             job = self._jobs.pop(finished.number, None)
             if job is None or job.bundle.jobs.get(finished.file) != finished.number:
                 continue  # A newer plan overtook it.
             del job.bundle.jobs[finished.file]
-            for update in self._take(job, finished):
-                updates[update.file] = update
-        if not self._parsers.pending:
+            updates += self._take(job, finished)
+        if (updates or self._rivals) and not self.pending:
             self._submit_rivals()
-            if not self._parsers.pending and all(bundle.tree for bundle in self._bundles.values()):
-                self._claims.settle()
-        return list(updates.values())
+            self._settle()
+        return updates
 
     def stop_when_idle(self) -> float | None:
         """End the parser's process when it has been idle; gives when to ask again, in seconds."""
@@ -219,7 +223,8 @@ class ParsePass:
         bundle.moving = listing
         return now - bundle.moving_since < self._options.settle_cap_seconds
 
-    def _plan(self, bundle: _Bundle, snapshot: Snapshot, *, force: set[str]) -> BundleUpdate:
+    def _plan(self, bundle: _Bundle, snapshot: Snapshot, *, force: set[str]) -> BundleUpdate | None:
+        """Submit what must be imported; gives the folder's new state where it differs from the last one given."""
         tree = bundle.tree
         if tree is None or tree.digest != snapshot.digest:
             tree = Tree(snapshot.digest, snapshot.manifest)
@@ -234,7 +239,7 @@ class ParsePass:
         self._submit(bundle, tree, [path for path in planned.parse if path not in running])
         self._forget(bundle, candidates)
         bundle.snapshot, bundle.tree, bundle.candidates = snapshot, tree, candidates
-        return BundleUpdate(
+        update = BundleUpdate(
             name=bundle.folder.name,
             digest=snapshot.digest,
             size_bytes=snapshot.manifest.size_bytes,
@@ -243,8 +248,14 @@ class ParsePass:
             present=candidates,
             problems={**snapshot.listing.problems, **snapshot.unreadable},
         )
+        previous, bundle.update = bundle.update, update
+        same = previous is not None and replace(previous, settled=update.settled) == update
+        # What settles does so when the digest changes; at the same digest it has nowhere to move.
+        return None if same and not bundle.problem else update
 
     def _mentions(self, sha256: str) -> bool:
+        if len(self._mentions_dags) > _REMEMBERED_FILES:
+            self._mentions_dags.clear()
         if sha256 not in self._mentions_dags:
             self._mentions_dags[sha256] = may_define_dags(self._blobs.get(sha256))
         return self._mentions_dags[sha256]
@@ -253,11 +264,18 @@ class ParsePass:
         if not files:
             return
         root = str(self._places.materialise(tree.digest))
-        self._parsers.cancel(number for file in files if (number := bundle.jobs.pop(file, None)) is not None)
+        self._abandon(bundle, files)
         for file, number in zip(files, self._parsers.submit(root, files), strict=True):
             self._jobs[number] = _Job(bundle=bundle, tree=tree)
             bundle.jobs[file] = number
             bundle.retry_at.pop(file, None)
+
+    def _abandon(self, bundle: _Bundle, files: Sequence[str]) -> None:
+        """Results of these files' present jobs are of no interest any more."""
+        numbers = [number for file in files if (number := bundle.jobs.pop(file, None)) is not None]
+        for number in numbers:
+            del self._jobs[number]
+        self._parsers.cancel(numbers)
 
     def _forget(self, bundle: _Bundle, candidates: frozenset[str]) -> None:
         name = bundle.folder.name
@@ -266,8 +284,8 @@ class ParsePass:
             ref = FileRef(name, file)
             self._rivals |= self._claims.rivals(self._claims.of(ref)) - {ref}
             self._claims.drop(ref)
+            self._abandon(bundle, [file])
             bundle.records.pop(file, None)
-            bundle.jobs.pop(file, None)
             bundle.retry_at.pop(file, None)
 
     def _take(self, job: _Job, finished: Finished) -> list[FileUpdate]:
@@ -293,8 +311,8 @@ class ParsePass:
             seconds = min(self._options.retry_seconds * 2 ** min(failures - 1, 16), _RETRY_CAP_SECONDS)
             bundle.retry_at[finished.file] = self._clock.monotonic() + seconds
         source = self._blobs.get(job.tree.shas[finished.file])
-        update = FileUpdate(file=ref, digest=job.tree.digest, parsed=parsed, source=source)
-        return [update] if parsed.error else self._settle_claims(update)
+        update = FileUpdate(file=ref, digest=job.tree.digest, parsed=parsed, source=source, defines=not parsed.error)
+        return self._settle_claims(update) if update.defines else [update]
 
     def _settle_claims(self, update: FileUpdate) -> list[FileUpdate]:
         ref, before = update.file, self._claims.of(update.file)
@@ -329,6 +347,11 @@ class ParsePass:
             parsed=ParsedFile(file=loser.file, error=error),
             defines=False,
         )
+
+    def _settle(self) -> None:
+        """Everything is imported: whoever owns a DAG now keeps it."""
+        if not self.pending and all(bundle.tree for bundle in self._bundles.values()):
+            self._claims.settle()
 
     def _submit_rivals(self) -> None:
         """Import again what may have won a DAG since its own import."""

@@ -155,6 +155,8 @@ def _stamped(tree: Node, workload: Workload, options: BuildOptions) -> tuple[Nod
     stamp.base("terminationMessagePolicy", "FallbackToLogsOnError")
     stamp.base_item("env", "name", {"name": "AIRFLOW_IS_K8S_EXECUTOR_POD", "value": "True"})
     stamp.base_item("env", "name", {"name": "EXECPLANE_TOKEN_FILE", "value": TOKEN_FILE})
+    uid = {"fieldRef": {"fieldPath": "metadata.uid"}}
+    stamp.base_item("env", "name", {"name": "EXECPLANE_POD_UID", "valueFrom": uid})
     mount = {"name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": True}
     stamp.base_item("volumeMounts", "mountPath", mount)
     stamp.spec_item("volumes", "name", _token_volume(options))

@@ -52,7 +52,7 @@ def _apply_object(raw: Node, before: dict[str, Any], after: dict[str, Any], laye
             fields[name] = _apply(fields[name], before[name], value, layer)
         elif name not in before or before[name] != value:
             fields[name] = plant(value, layer)
-    return Node(fields, raw.layer)
+    return Node(fields, layer)
 
 
 def _apply_list(raw: Node, before: list[Any], after: list[Any], layer: str) -> Node:
@@ -67,7 +67,7 @@ def _apply_list(raw: Node, before: list[Any], after: list[Any], layer: str) -> N
             found = place
         known = found is not None
         items.append(_apply(raw.items[found], before[found], value, layer) if known else plant(value, layer))  # type: ignore[index]
-    return Node(items, raw.layer)
+    return Node(items, layer)
 
 
 def _find(before: list[Any], value: Any, name: str | None) -> int | None:

@@ -185,7 +185,7 @@ class _Pass:
         """Rule over the instances that may be scheduled; gives the states they have afterwards."""
         if task.task_id in self.dropped and task.rule is not TriggerRule.ALWAYS:
             return self._move_all(todo, TaskState.SKIPPED, f"{self.dropped[task.task_id]} does not choose it")
-        ruling, wait = self._ruling(task, todo)
+        ruling, wait = self._ruling(task)
         if ruling is Ruling.SKIP:
             return self._move_all(todo, TaskState.SKIPPED, f"trigger rule {task.rule}")
         if ruling is Ruling.UPSTREAM_FAILED:
@@ -198,16 +198,12 @@ class _Pass:
             return self._wait_all(todo, wait)
         return self._start(task, rows, todo)
 
-    def _ruling(self, task: CompiledTask, todo: list[TaskRow]) -> tuple[Ruling, Waiting | None]:
+    def _ruling(self, task: CompiledTask) -> tuple[Ruling, Waiting | None]:
         ruling = rule(task.rule, self._upstream(task))
-        if ruling is not Ruling.SKIP and ruling is not Ruling.UPSTREAM_FAILED and task.producers:
+        if ruling is Ruling.RUN or ruling is Ruling.WAIT:
             # What it is mapped over never came to be: that decides under every rule.
-            unexpanded = any(row.map_index == NOT_MAPPED for row in todo)
-            broken = self._broken_producers(task) if unexpanded else None
-            ruling = broken or ruling
-        if ruling is Ruling.WAIT:
-            return ruling, self._upstream_wait(task)
-        return ruling, None
+            ruling = self._broken_producers(task) or ruling
+        return ruling, self._upstream_wait(task) if ruling is Ruling.WAIT else None
 
     def _broken_producers(self, task: CompiledTask) -> Ruling | None:
         found: Ruling | None = None
@@ -387,12 +383,11 @@ def _launch(row: TaskRow) -> Launch:
     cause = row.next_cause
     if row.state is TaskState.NONE:
         cause = Cause.FIRST if row.attempt_no == 0 else Cause.CLEAR
-    new_try = cause in _NEW_TRY or row.try_number == 0
     return Launch(
         ti_id=row.id,
         task_id=row.task_id,
         map_index=row.map_index,
         source=row.state,
         cause=cause,
-        try_number=row.try_number + 1 if new_try else row.try_number,
+        try_number=row.try_number + (cause in _NEW_TRY),
     )

@@ -46,13 +46,14 @@ def next_run(
     catchup: bool,
     last: LastRun | None,
     now: datetime,
+    active: bool = False,
 ) -> NextRun | None:
     """The next run after `last`, or None when there will be none.
 
     With catchup nothing is left out, from `start_date` on (without one there is nothing to catch up on). Without it,
     missed periods are skipped up to the latest one that is complete now. Ask again when `last` changes or when it is
     time: the answer may be later then, if periods went by unused (a paused DAG). `end_date` bounds logical dates.
-    "continuous" expects the caller to have one active run at most.
+    `active`: a run of the DAG is queued or running. Only "continuous" asks: None until that one has ended.
     """
     start, end, now = _utc(start_date), _utc(end_date), now.astimezone(UTC)
     catchup = catchup and (start is not None or last is not None)
@@ -61,6 +62,8 @@ def next_run(
             return None
         case "once":
             found = None if last is not None else _point(start or now)
+        case "continuous" if active:
+            return None
         case "continuous":
             found = _continuous(start, last, now)
         case "cron" if spec.semantics == "instant":

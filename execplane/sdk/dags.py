@@ -66,7 +66,7 @@ class DAG:
             setattr(self, name, value)
         self.executor_config = executor_config.normalise(what, self.executor_config)
         self.default_args = dict(self.default_args)
-        self.params = _params(what, params, self.default_args.pop("params", None))
+        self.params = ParamsDict.checked(what, self.default_args.pop("params", None), params)
         self.file, self.line = scope.author_position()
         self.task_dict: dict[str, BaseOperator] = {}
         self.task_group_dict: dict[str, TaskGroup] = {}
@@ -198,17 +198,6 @@ class DAG:
 
     def __repr__(self) -> str:
         return f"<DAG: {self.dag_id}>"
-
-
-def _params(what: str, given: Any, from_defaults: Any) -> ParamsDict:
-    found = ParamsDict()
-    for source in (from_defaults, given):
-        if source is None:
-            continue
-        if not isinstance(source, (dict, ParamsDict)):
-            raise complaint(f"{what}: params takes a dict, not {source!r}.", "Write params={'name': Param(...)}.")
-        found.update(source._params if isinstance(source, ParamsDict) else source)
-    return found
 
 
 def dag(*args: Any, **kwargs: Any) -> Any:

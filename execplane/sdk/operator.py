@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from execplane.sdk import parameters, scope, xcom_arg
 from execplane.sdk.edges import Edges
 from execplane.sdk.log import LoggingMixin
+from execplane.sdk.params import ParamsDict
 from execplane.sdk.scope import complaint
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
     executor: str | None
     executor_config: dict[str, Any]
     resources: dict[str, Any]
-    params: dict[str, Any]
+    params: ParamsDict
     email: Any
     do_xcom_push: bool
     multiple_outputs: bool
@@ -199,6 +200,7 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
         dag, group = found.pop("dag"), found.pop("task_group")
         found.pop("default_args")
         label = found.pop("task_id")
+        found["params"] = ParamsDict.checked(what, found["params"])
         for name, value in found.items():
             setattr(self, name, value)
         if self._pre_execute_hook is None:
@@ -230,8 +232,6 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
         if group is None:
             group = scope.current_group(dag)
         self.task_id = group.child_id(label) if group is not None else label
-        if self.params is None:
-            self.params = {}
         if dag is not None:
             dag.add_task(self)
         if group is not None:

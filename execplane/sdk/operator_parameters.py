@@ -12,7 +12,7 @@ _CALLABLE = (
     _P(
         name="python_callable",
         takes="callable",
-        effect="What is called, with what its parameters ask of the context.",
+        effect="Called with what it asks of the context.",
     ),
     _P(name="op_args", takes="list (template)", effect="Its positional arguments."),
     _P(name="op_kwargs", takes="dict (template)", effect="Its named arguments."),
@@ -26,7 +26,7 @@ _PYTHON = (
         name="provide_context",
         takes="True",
         default=True,
-        effect="Airflow 1.10's; always done, so False is refused.",
+        effect="Always done; False is refused.",
     ),
 )
 _SHELL = (
@@ -39,7 +39,7 @@ _SHELL = (
 )
 _SENSOR = (
     _P(name="poke_interval", takes="seconds or timedelta", default=60.0, effect="The pause between two looks."),
-    _P(name="timeout", takes="seconds or timedelta", default=604800.0, effect="The longest wait; then it fails without retry."),
+    _P(name="timeout", takes="seconds or timedelta", default=604800.0, effect="The longest wait."),
     _P(name="soft_fail", takes="bool", default=False, effect="A timeout skips instead."),
     _P(name="mode", takes="poke | reschedule", default="poke", effect="Sleep in the process, or end and come again."),
     _P(name="exponential_backoff", takes="bool", default=False, effect="Each pause is twice the one before."),
@@ -50,7 +50,7 @@ _SENSOR = (
 
 CLASSES: dict[str, tuple[Parameter, ...]] = {
     "BashOperator": (
-        _P(name="bash_command", takes="template, .sh or .bash file", effect="What bash runs; its last line is the result."),
+        _P(name="bash_command", takes="template, .sh or .bash file", effect="Its last line is the result."),
         *_SHELL,
     ),
     "PythonOperator": _PYTHON,
@@ -71,7 +71,7 @@ CLASSES: dict[str, tuple[Parameter, ...]] = {
     "PythonSensor": (*_CALLABLE, *_SENSOR),
     "FileSensor": (
         _P(name="filepath", takes="path or glob (template)", effect="The file, or the folder with files, waited for."),
-        _P(name="fs_conn_id", takes="string", default="fs_default", effect="A Connection whose extra has the base path."),
+        _P(name="fs_conn_id", takes="string", default="fs_default", effect="Its extra has the base path."),
         _P(name="recursive", takes="bool", default=False, effect="`**` in filepath goes through folders."),
         *_SENSOR,
     ),

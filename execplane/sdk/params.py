@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from execplane.sdk.exceptions import ParamValidationError
+from execplane.sdk.scope import complaint
 
 if TYPE_CHECKING:
     from execplane.sdk.context import Context
@@ -49,6 +50,18 @@ class ParamsDict(MutableMapping[str, Any]):
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self._params: dict[str, Param] = {}
         self.update(given._params if isinstance(given, ParamsDict) else given or {})
+
+    @classmethod
+    def checked(cls, what: str, *sources: Any) -> ParamsDict:
+        """What an author gives as `params`, later sources over earlier ones. Raises DagImportError."""
+        found = cls()
+        for source in sources:
+            if source is None:
+                continue
+            if not isinstance(source, (dict, ParamsDict)):
+                raise complaint(f"{what}: params takes a dict, not {source!r}.", "Write params={'name': Param(...)}.")
+            found.update(source._params if isinstance(source, ParamsDict) else source)
+        return found
 
     def __setitem__(self, name: str, value: Any) -> None:
         if isinstance(value, Param):

@@ -261,9 +261,7 @@ def _heights(
                 sum(middle[other] for other in near) / len(near) if (near := neighbours[name]) else middle[name]
                 for name in layer
             ]
-            gaps = [
-                (heights[upper] + heights[lower]) / 2 + GAP_Y for upper, lower in itertools.pairwise(layer)
-            ]
+            gaps = [(heights[upper] + heights[lower]) / 2 + GAP_Y for upper, lower in itertools.pairwise(layer)]
             middle.update(zip(layer, spread(wish, gaps), strict=True))
     return middle
 

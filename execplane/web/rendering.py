@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -38,6 +39,7 @@ def show(request: HttpRequest, template: str, context: Mapping[str, Any], *, sta
         if request.headers.get("X-Have") == digest:
             response = HttpResponse(status=204)
         response["X-Digest"] = digest
+        response["X-Topics"] = quote(str(context.get("topics", "")))
     response["Vary"] = "HX-Request, Cookie"
     response["Cache-Control"] = "no-store"
     return response

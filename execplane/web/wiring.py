@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import Unavailable
-from execplane.contract.keys import AttemptKey
-from execplane.contract.logs import LogPage
-
-
-class LogReader(Protocol):
-    """Where log pages come from: files, a bucket, the live pod."""
-
-    def read(self, key: AttemptKey, *, offset: int = 0, limit: int = 1000) -> LogPage:
-        """Up to `limit` records from line `offset` on. Raises NotFound, Unavailable."""
+from execplane.logs.chain import LogReader
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -147,6 +147,9 @@ class Channel:
         for source, target in ((null, 0), (self._child_stdout, 1), (self._child_stderr, 2)):
             os.dup2(source, target)
             os.close(source)
+        return self.child_end()
+
+    def child_end(self) -> ChildEnd:
         return ChildEnd(self._child_sock, self._result_fd, self.token)
 
     def into_supervisor(self) -> None:

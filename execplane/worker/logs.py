@@ -6,13 +6,16 @@ through the pipes that stand in for its stdout and stderr.
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -49,8 +52,9 @@ class LogBook:
         self._lock = threading.Lock()
         self._memory: deque[LogRecord] = deque()
         self._memory_bytes = 0
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._read_at = 0
+        self._written = 0
         self._lost = 0
         self.produced = 0
         """The next offset: how many lines there have been."""
@@ -102,10 +106,7 @@ class LogBook:
 
     def close(self) -> None:
         with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
-            self._spill.unlink(missing_ok=True)
+            self._drop_file()
 
     def _add(self, record: LogRecord) -> None:
         with self._lock:
@@ -122,14 +123,19 @@ class LogBook:
             self._copy(_encoder.encode(record) + b"\n")
 
     def _to_file(self, record: LogRecord) -> None:
+        line = _encoder.encode(record) + b"\n"
         try:
             if self._file is None:
                 self._spill.parent.mkdir(parents=True, exist_ok=True)
-                # A bare open: the file stays open from outage to recovery, and `close` ends it.
-                self._file = open(self._spill, "w+b")  # noqa: SIM115
-                self._read_at = 0
-            self._file.seek(0, 2)
-            self._file.write(_encoder.encode(record) + b"\n")
+                # Unbuffered: an error must show at the line it costs. It stays open from outage to recovery.
+                self._file = open(self._spill, "wb", buffering=0)  # noqa: SIM115
+                self._read_at = self._written = 0
+            written = self._file.write(line)
+            if written < len(line):
+                self._file.truncate(self._written)
+                self._file.seek(self._written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._written += written
         except OSError as error:
             # The disk is full: the record's offset stays out, so the log shows the gap where it belongs.
             self._lost += 1
@@ -139,16 +145,22 @@ class LogBook:
     def _reload(self) -> None:
         if self._file is None:
             return
-        self._file.seek(self._read_at)
-        while self._memory_bytes < self._memory_limit // 2 and (line := self._file.readline()):
-            record = _decoder.decode(line)
-            self._memory.append(record)
-            self._memory_bytes += record_bytes(record)
-        self._read_at = self._file.tell()
-        if not self._memory or self._read_at == self._file.seek(0, 2):
+        with suppress(OSError), open(self._spill, "rb") as file:
+            file.seek(self._read_at)
+            while self._memory_bytes < self._memory_limit // 2 and (line := file.readline()):
+                record = _decoder.decode(line)
+                self._memory.append(record)
+                self._memory_bytes += record_bytes(record)
+                self._read_at += len(line)
+        if not self._memory or self._read_at >= self._written:
+            self._drop_file()
+
+    def _drop_file(self) -> None:
+        if self._file is not None:
             self._file.close()
             self._file = None
-            self._spill.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._spill.unlink(missing_ok=True)
 
 
 class LineCutter:

@@ -8,6 +8,11 @@ const CHUNK = 200;
 const POLL_MS = 2000;
 const LEVELS = { DEBUG: 10, INFO: 20, WARNING: 30, ERROR: 40, CRITICAL: 50 };
 
+function missing({ after_offset: after, count }) {
+  if (count === null || count === undefined) return `An unknown number of lines after line ${after + 1} is missing.`;
+  return count === 1 ? `Line ${after + 2} is missing.` : `Lines ${after + 2} to ${after + 1 + count} are missing.`;
+}
+
 class Log {
   constructor(root) {
     this.root = root;
@@ -62,22 +67,23 @@ class Log {
   }
 
   take({ page, ended, produced }) {
-    const gaps = new Map((page.gaps || []).map((gap) => [gap.after_offset, gap.count]));
-    const added = [];
-    for (const record of page.records || []) {
-      added.push({ offset: record.offset, at: record.at, level: record.level || "INFO", stream: record.stream || "log", text: record.message });
-      if (gaps.has(record.offset)) {
-        const count = gaps.get(record.offset);
-        added.push({ offset: null, level: "WARNING", gap: true, text: count ? `${count} line${count === 1 ? "" : "s"} missing` : "an unknown number of lines missing" });
-      }
-    }
+    const added = (page.records || []).map((record) => ({
+      offset: record.offset,
+      at: record.at,
+      level: record.level || "INFO",
+      stream: record.stream || "log",
+      text: record.message,
+    }));
+    for (const gap of page.gaps || []) added.push({ after: gap.after_offset, level: "WARNING", gap: true, text: missing(gap) });
+    // A gap stands behind the line before it.
+    added.sort((a, b) => (a.gap ? a.after + 0.5 : a.offset) - (b.gap ? b.after + 0.5 : b.offset));
     const before = this.offset;
     this.offset = Math.max(this.offset, page.next_offset || 0);
     this.complete = Boolean(page.complete) && Boolean(ended);
     this.ended = Boolean(ended);
     this.append(added);
     this.describe(page.source, produced);
-    return this.offset > before && added.length > 0 && !page.complete;
+    return this.offset > before && !page.complete;
   }
 
   describe(source, produced) {

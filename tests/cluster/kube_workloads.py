@@ -25,8 +25,14 @@ ECHO = ("sh", "-c", "echo task ran; exit 0")
 
 def fast_kube(cluster: Cluster, **more: Any) -> KubeOptions:
     """Options that notice trouble within a test's patience."""
-    wanted = {"backoff_most_seconds": 1.0, "watch_timeout_seconds": 5, "watch_silence_seconds": 8.0, **more}
-    return KubeOptions(kubeconfig=str(cluster.kubeconfig), in_cluster=False, **wanted)
+    wanted: dict[str, Any] = {
+        "kubeconfig": str(cluster.kubeconfig),
+        "in_cluster": False,
+        "backoff_most_seconds": 1.0,
+        "watch_timeout_seconds": 5,
+        "watch_silence_seconds": 8.0,
+    }
+    return KubeOptions(**{**wanted, **more})
 
 
 def options_for(cluster: Cluster, namespace: str, **more: Any) -> KubernetesOptions:

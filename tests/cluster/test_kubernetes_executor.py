@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from execplane.contract.messages import Verdict
 from execplane.contract.observations import Acknowledged, Cleaned, Gone, LaunchRefused, Progress
 from execplane.contract.workload import Intent
 from execplane.executors.kubernetes import KubernetesExecutor
@@ -73,14 +74,16 @@ def pod_of(cluster: Cluster, intent: Intent) -> dict[str, Any] | None:
 
 def test_a_pod_is_created_acknowledged_watched_and_gone(cluster: Cluster, namespace: str, start: Start) -> None:
     executor, facts = start()
-    intent = executor.build(workload(namespace, "sh", "-c", 'echo \'{"outcome":"success"}\' > /dev/termination-log'))
+    verdict = Verdict(attempt_id=1, nonce="n", outcome="success")
+    said = msgspec.json.encode(verdict).decode()
+    intent = executor.build(workload(namespace, "sh", "-c", f"echo '{said}' > /dev/termination-log"))
     executor.launch([intent])
     acknowledged = facts.wait(Acknowledged, intent.attempt_id)
     gone = facts.wait(Gone, intent.attempt_id)
     assert not acknowledged.adopted
     assert gone.uid == acknowledged.uid
     assert (gone.finished, gone.diagnosis.category, gone.diagnosis.exit_code) == (True, "succeeded", 0)
-    assert gone.verdict == b'{"outcome":"success"}\n'
+    assert msgspec.json.decode(gone.verdict, type=Verdict) == verdict
     progress = facts.of(Progress, intent.attempt_id)
     assert progress[-1].node
     assert progress[-1].scheduled_at is not None

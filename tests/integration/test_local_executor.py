@@ -86,7 +86,7 @@ class Facts:
         return [
             fact
             for fact in self.all
-            if isinstance(fact, kind) and (attempt_id is None or fact.attempt_id == attempt_id)  # type: ignore[attr-defined]
+            if isinstance(fact, kind) and (attempt_id is None or fact.attempt_id == attempt_id)
         ]
 
     def await_one(self, kind: type[F], attempt_id: int, count: int = 1) -> F:

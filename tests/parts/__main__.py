@@ -60,7 +60,6 @@ def up(names: Sequence[str]) -> None:
 
 
 def _cluster_lines(cluster: Cluster) -> list[str]:
-    cluster.load_worker_image()
     return [
         _export(KUBECONFIG_VARIABLE, str(cluster.kubeconfig)),
         _export(HOST_ADDRESS_VARIABLE, cluster.host_address),

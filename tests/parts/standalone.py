@@ -36,6 +36,7 @@ class Standalone:
             "EXECPLANE_DAGS_FOLDERS": str(dags),
             "EXECPLANE_WEB__PORT": str(self.port),
             "EXECPLANE_DAGS_ARE_PAUSED_AT_CREATION": "false",
+            "EXECPLANE_ADMIN_PASSWORD": PASSWORD,
             **{f"EXECPLANE_{name.upper()}": value for name, value in settings.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -43,10 +44,9 @@ class Standalone:
         self._opener: urllib.request.OpenerDirector | None = None
 
     def start(self) -> None:
-        environment = {**self.environment, "EXECPLANE_ADMIN_PASSWORD": PASSWORD}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [COMMAND, "standalone"], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [COMMAND, "standalone"], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         eventually(self._answers, timeout_seconds=60, on_failure=self.tail)
 

@@ -8,7 +8,7 @@ from tests.parts.eventually import eventually
 from tests.parts.standalone import Standalone
 
 
-@pytest.mark.parametrize("executor", ["local", "sequential"])
+@pytest.mark.parametrize("executor", ["local", "sequential", "kubernetes"])
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_a_dag_file_becomes_attempts_whose_output_is_read_over_http(standalone: Standalone) -> None:
     eventually(
@@ -17,7 +17,7 @@ def test_a_dag_file_becomes_attempts_whose_output_is_read_over_http(standalone: 
 
     standalone.run("dags", "trigger", "two_bash_tasks", "--run-id", "by-hand", "--wait", "--timeout", "120")
 
-    attempts = standalone.json("attempts", "list", "--dag", "two_bash_tasks")
+    attempts = standalone.json("attempts", "list", "two_bash_tasks")
     by_task = {attempt["task_id"]: attempt for attempt in attempts}
     assert {task: attempt["state"] for task, attempt in by_task.items()} == {"hello": "success", "again": "success"}
     log = standalone.get(f"/attempts/{by_task['again']['id']}/log.txt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from execplane.web import gridding, wiring, words
 
 register = template.Library()
 _RECENT_HEIGHT = 24
+_DELTA = re.compile(r"^(?:(\d+) days?, )?(\d+):(\d\d):(\d\d)$")
 
 _ICONS = {
     "play": '<path d="M7 5l12 7-12 7z" fill="currentColor" stroke="none"/>',
@@ -181,3 +183,13 @@ def recent(dag: DagRow) -> SafeString:
             )
         )
     return format_html('<span class="recent">{}</span>', mark_safe("".join(parts)))  # noqa: S308 - escaped above
+
+
+@register.filter
+def schedule(text: str) -> str:
+    """A timedelta in words; cron expressions and presets stay as their author wrote them."""
+    found = _DELTA.match(text)
+    if not found:
+        return text
+    days, hours, minutes, whole = (int(part or 0) for part in found.groups())
+    return f"every {words.duration(days * 86400 + hours * 3600 + minutes * 60 + whole)}"

@@ -13,6 +13,8 @@ from django.urls import reverse
 from execplane.contract.dag import TaskSpec
 from execplane.contract.errors import ExecplaneError, NotFound
 from execplane.contract.keys import NOT_MAPPED
+from execplane.contract.logs import LogGap, LogRecord
+from execplane.logs.pages import Produced
 from execplane.store import blob_rows
 from execplane.store.queries import attempts, runs, tasks, versions
 from execplane.store.queries import xcoms as xcom_queries
@@ -20,6 +22,10 @@ from execplane.web import drawing, podview, rendering, wiring
 from execplane.web.views.dag import number
 
 _TEXT_PAGE_LINES = 5000
+# Outcomes that were decided without the worker's report; the others carry its last line's number.
+_NO_REPORT = frozenset(
+    {"oom", "signal", "vanished", "ended_unseen", "heartbeat_lost", "result_lost", "unknown", "exit"}
+)
 
 
 def task(request: HttpRequest, dag_id: str, run_id: str, task_id: str, map_index: int = NOT_MAPPED) -> HttpResponseBase:
@@ -87,12 +93,20 @@ def log(request: HttpRequest, attempt_id: int) -> HttpResponse:
     return rendering.show(request, "web/attempt_log.html", {**context, "log_topic": f"log:{row.id}"})
 
 
+def _produced(row: attempts.AttemptRow) -> Produced:
+    """How much log there should be. Only a worker that reported its end told its last line, too."""
+    return Produced(lines=row.log_offset, ended=row.is_ended, reported=row.category not in _NO_REPORT)
+
+
 def log_json(request: HttpRequest, attempt_id: int) -> HttpResponse:
     """A page of log lines for the viewer: ?offset= goes on from there."""
     row = attempts.get_attempt(attempt_id)
     try:
         page = wiring.logs().read(
-            row.key, offset=number(request.GET.get("offset")) or 0, limit=wiring.parts().log_page_lines
+            row.key,
+            offset=number(request.GET.get("offset")) or 0,
+            limit=wiring.parts().log_page_lines,
+            produced=_produced(row),
         )
     except ExecplaneError as error:
         body = msgspec.json.encode({"error": error.message, "hint": error.hint})
@@ -115,15 +129,28 @@ def log_text(request: HttpRequest, attempt_id: int) -> HttpResponseBase:
 def _text(row: attempts.AttemptRow) -> Iterator[str]:
     offset = 0
     while True:
-        page = wiring.logs().read(row.key, offset=offset, limit=_TEXT_PAGE_LINES)
-        gaps = {gap.after_offset: gap.count for gap in page.gaps}
-        for record in page.records:
-            yield f"[{record.at.isoformat(timespec='milliseconds')}] {record.level} - {record.message}\n"
-            if record.offset in gaps:
-                yield f"--- {gaps[record.offset] or 'an unknown number of'} lines after {record.offset} are missing\n"
-        if not page.records or page.next_offset <= offset:
+        page = wiring.logs().read(row.key, offset=offset, limit=_TEXT_PAGE_LINES, produced=_produced(row))
+        entries: list[tuple[int, str]] = [(record.offset, _line(record)) for record in page.records]
+        # A gap stands behind the line before it; False sorts a line before its gap.
+        entries += [(gap.after_offset, f"--- {missing(gap)} ---\n") for gap in page.gaps]
+        yield from (text for _, text in sorted(entries, key=lambda entry: (entry[0], entry[1].startswith("---"))))
+        if page.complete or page.next_offset <= offset:
             return
         offset = page.next_offset
+
+
+def _line(record: LogRecord) -> str:
+    return f"[{record.at.isoformat(timespec='milliseconds')}] {record.level} - {record.message}\n"
+
+
+def missing(gap: LogGap) -> str:
+    """What is lost, in words; lines count from 1 as in the viewer."""
+    if gap.count is None:
+        return f"an unknown number of lines after line {gap.after_offset + 1} is missing"
+    first = gap.after_offset + 2
+    if gap.count == 1:
+        return f"line {first} is missing"
+    return f"lines {first} to {first + gap.count - 1} are missing"
 
 
 def timeline(request: HttpRequest, attempt_id: int) -> HttpResponse:

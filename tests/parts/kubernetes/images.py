@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import tomllib
 from pathlib import Path
 
 from tests.parts import debian
@@ -18,7 +19,7 @@ TOOLS = {"mmdebstrap": "mmdebstrap", "buildah": "buildah"}
 BASE_NAME = "execplane-base:test"
 WORKER_NAME = "execplane-worker:test"
 REPOSITORY = Path(__file__).parents[3]
-PACKAGE_SOURCES = ("Dockerfile", ".dockerignore", "pyproject.toml", "requirements.lock", "README.md", "LICENSE")
+SOURCE_FILES = ("Dockerfile", ".dockerignore", "pyproject.toml", "requirements.lock", "README.md", "LICENSE")
 # An archive of the worker's image is large, and every change of the sources makes another one.
 KEEP_WORKER_SECONDS = 6 * 3600
 
@@ -39,8 +40,7 @@ def base_image() -> Path:
 def worker_image() -> Path:
     """A docker archive of the project's image, by the repository's own Dockerfile."""
     base = base_image()
-    sources = [REPOSITORY / name for name in PACKAGE_SOURCES]
-    sources += sorted(path for path in (REPOSITORY / "execplane").rglob("*") if _is_source(path))
+    sources = _package_sources()
     names = [str(path.relative_to(REPOSITORY)) for path in sources]
 
     def build(target: Path) -> None:
@@ -49,6 +49,16 @@ def worker_image() -> Path:
 
     inputs: list[str | Path] = [base.name, *names, *sources]
     return part("worker-image", inputs, build, keep_unused_seconds=KEEP_WORKER_SECONDS)
+
+
+def _package_sources() -> list[Path]:
+    """Every file that goes into the image: pyproject.toml knows which folders the wheel has."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    sources = [REPOSITORY / name for name in SOURCE_FILES]
+    for folder in [*wheel["packages"], *wheel.get("force-include", {})]:
+        sources += sorted(path for path in (REPOSITORY / folder).rglob("*") if _is_source(path))
+    return sources
 
 
 def _is_source(path: Path) -> bool:

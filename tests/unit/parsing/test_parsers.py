@@ -31,7 +31,7 @@ class Bench:
 
     def __init__(self, folder: Path, **limits: object) -> None:
         self.folder = folder
-        values = {"loader": STAND_IN, "timeout_seconds": 20.0, "memory_bytes": 300 * MIB} | limits
+        values = {"loader": STAND_IN, "preload": (), "timeout_seconds": 20.0, "memory_bytes": 300 * MIB} | limits
         environment = parser_environment(os.environ, {})
         self.parsers = Parsers(Limits(**values), clock=SystemClock(), environment=environment)  # type: ignore[arg-type]
 

@@ -11,7 +11,12 @@ from execplane.contract.workload import Workload
 
 
 def workload(**more: Any) -> Workload:
-    task = {"dag_id": "my_dag", "run_id": "manual__2026-01-01T00:00:00+00:00", "task_id": "load", "map_index": -1}
+    task: dict[str, Any] = {
+        "dag_id": "my_dag",
+        "run_id": "manual__2026-01-01T00:00:00+00:00",
+        "task_id": "load",
+        "map_index": -1,
+    }
     for name in list(task):
         if name in more:
             task[name] = more.pop(name)
@@ -61,10 +66,10 @@ CONTAINERS = st.lists(
     max_size=2,
     unique_by=lambda item: item["name"],
 )
-VOLUMES = st.lists(
+VOLUMES: st.SearchStrategy[list[Any]] = st.lists(
     st.fixed_dictionaries({"name": NAMES}, optional={"emptyDir": st.just({}), "hostPath": _some(path=NAMES)}),
     max_size=3,
-    unique_by=lambda item: item["name"],
+    unique_by=lambda item: str(item["name"]),
 )
 PODS = _some(
     metadata=_some(labels=MAPS, annotations=MAPS, namespace=st.one_of(st.none(), TEXT)),

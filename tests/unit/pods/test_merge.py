@@ -43,6 +43,10 @@ def test_every_field_knows_a_layer_that_really_said_it(template: Pod, override: 
     said = {"template": _leaves(template), "task": _leaves(override)}
     for path, leaf in walk(plant(result.pod, "")):
         layer = provenance[path]
+        if leaf.value in ({}, []):
+            # May be left of an object whose entries were all deleted by null.
+            assert layer in said
+            continue
         assert (path.rsplit("]", 1)[-1].rsplit(".", 1)[-1], repr(leaf.value)) in said[layer]
     assert len(provenance) == len(list(walk(plant(result.pod, ""))))
 

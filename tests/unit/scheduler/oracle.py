@@ -120,7 +120,7 @@ class Oracle:
         open_ones = [index for index, state in states.items() if state in MAY_START]
         if not open_ones:
             return states
-        answer = self._answer(task, unexpanded=-1 in open_ones)
+        answer = self._answer(task)
         if answer == "wait":
             return states
         if answer != "run":
@@ -142,7 +142,7 @@ class Oracle:
             return [-1]
         return list(range(self._length(task) or 0)) or [-1]  # type: ignore[arg-type]
 
-    def _answer(self, task: TaskSpec, *, unexpanded: bool) -> str:
+    def _answer(self, task: TaskSpec) -> str:
         chosen_away = {skip for one in self.have.values() if one.state == "success" for skip in one.skips}
         if task.task_id in chosen_away and task.trigger_rule != "always":
             return "skipped"
@@ -152,7 +152,7 @@ class Oracle:
             [state for _, state in upstream],
             [state for up, state in upstream if self.tasks[up].is_setup],
         )
-        if unexpanded and answer in ("run", "wait"):
+        if answer in ("run", "wait"):
             whole = [self.instances(producer).get(-1) for producer in self._producers(task)]
             return _first((FAILED & set(whole), "upstream_failed"), ("skipped" in whole, "skipped"), (True, answer))
         return answer

@@ -176,7 +176,7 @@ def test_no_more_instances_than_max_active_tis_per_dagrun_are_in_flight() -> Non
     compiled = dag(task("a", mapped=over(literal=4), max_active_tis_per_dagrun=2))
     states = [S.RUNNING, S.NONE, S.NONE, S.SUCCESS]
     instances = [TaskRow(id=i, task_id="a", map_index=i, state=state) for i, state in enumerate(states)]
-    decision = ask(compiled, instances)
+    decision = ask(compiled, instances[::-1])
     assert launched(decision) == [1]
     assert decision.waiting[2].code == "max_active_tis_per_dagrun"
 

@@ -75,6 +75,12 @@ def test_what_never_came_to_be_decides_under_every_rule(
     assert moved(ask(compiled, rows(a=producer, m=S.NONE))) == {2: verdict}
 
 
+def test_a_cleared_instance_is_skipped_when_what_it_is_mapped_over_is_skipped_this_time() -> None:
+    compiled = dag(task("a"), task("m", "a", mapped=over("a"), trigger_rule=TriggerRule.ALL_DONE))
+    skipped = TaskRow(id=1, task_id="a", state=S.SKIPPED)
+    assert moved(ask(compiled, [skipped, instance(2, 0), instance(3, 1)])) == {2: S.SKIPPED, 3: S.SKIPPED}
+
+
 def test_an_early_rule_still_waits_for_the_length() -> None:
     compiled = dag(task("a"), task("b"), task("m", "a", "b", mapped=over("a"), trigger_rule=TriggerRule.ONE_SUCCESS))
     decision = ask(compiled, rows(a=S.RUNNING, b=S.SUCCESS, m=S.NONE))

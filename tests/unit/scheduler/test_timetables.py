@@ -169,6 +169,13 @@ def test_continuous_runs_begin_where_the_last_one_ended_and_are_never_empty() ->
     assert start == at("2026-01-02") < end
 
 
+def test_a_continuous_dag_gets_no_run_while_one_is_active() -> None:
+    spec = TimetableSpec(kind="continuous")
+    asked = {"start_date": at("2026-01-01"), "end_date": None, "catchup": False, "now": at("2026-01-02")}
+    assert next_run(spec, **asked, last=None, active=True) is None  # type: ignore[arg-type]
+    assert next_run(spec, **asked, last=None) is not None  # type: ignore[arg-type]
+
+
 def test_none_runs_only_by_hand() -> None:
     assert following(TimetableSpec(), "2026-01-01", start="2025-01-01", catchup=True) is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,11 +14,26 @@ from execplane.contract.logs import LogRecord
 from execplane.contract.messages import SecretValue, Verdict
 from execplane.contract.process import ExitCode, all_processes, process_info
 from tests.parts.eventually import eventually
-from tests.unit.worker.conftest import StartWorker
-from tests.unit.worker.stub_api import StubApi
+from tests.unit.worker.stub_api import StubApi, claim_answer
+from tests.unit.worker.workers import Workers
 
 
-def test_an_attempt_is_claimed_run_and_ended(api: StubApi, start_worker: StartWorker) -> None:
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[StubApi]:
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    with StubApi(claim_answer(dags_folder=str(folder))) as api:
+        yield api
+
+
+@pytest.fixture
+def start_worker(api: StubApi, tmp_path: Path) -> Iterator[Workers]:
+    workers = Workers(api.url, tmp_path)
+    yield workers
+    workers.close()
+
+
+def test_an_attempt_is_claimed_run_and_ended(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("nothing")
     assert worker.wait(20) == 0, worker.communicate()
     assert [claim.attempt_id for claim in api.claims] == [1]
@@ -30,7 +46,7 @@ def test_an_attempt_is_claimed_run_and_ended(api: StubApi, start_worker: StartWo
     assert api.tokens == ["launch-token", "attempt-token"]
 
 
-def test_every_kind_of_output_becomes_a_line_with_a_gapless_offset(api: StubApi, start_worker: StartWorker) -> None:
+def test_every_kind_of_output_becomes_a_line_with_a_gapless_offset(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("talk")
     assert worker.wait(20) == 0, worker.communicate()
     records = api.records()
@@ -46,7 +62,7 @@ def test_every_kind_of_output_becomes_a_line_with_a_gapless_offset(api: StubApi,
     assert api.ends[1].log_offset == len(records)
 
 
-def test_a_lost_claim_answer_is_asked_for_again_under_the_same_nonce(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_lost_claim_answer_is_asked_for_again_under_the_same_nonce(api: StubApi, start_worker: Workers) -> None:
     api.lose_answers["claim"] = 2
     worker = start_worker("nothing")
     assert worker.wait(20) == 0, worker.communicate()
@@ -55,21 +71,21 @@ def test_a_lost_claim_answer_is_asked_for_again_under_the_same_nonce(api: StubAp
     assert api.ends[1].outcome == "success"
 
 
-def test_a_lost_end_answer_is_repeated_and_changes_nothing(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_lost_end_answer_is_repeated_and_changes_nothing(api: StubApi, start_worker: Workers) -> None:
     api.lose_answers["end"] = 1
     worker = start_worker("nothing")
     assert worker.wait(20) == 0, worker.communicate()
     assert api.requests["end"] == 2
 
 
-def test_not_yet_is_asked_again_soon(api: StubApi, start_worker: StartWorker) -> None:
+def test_not_yet_is_asked_again_soon(api: StubApi, start_worker: Workers) -> None:
     api.statuses["claim"] = [425, 425, 503, 425]
     worker = start_worker("nothing", backoff_first_seconds=0.01)
     assert worker.wait(20) == 0, worker.communicate()
     assert api.requests["claim"] == 5
 
 
-def test_a_fenced_worker_runs_nothing(api: StubApi, start_worker: StartWorker, tmp_path: Path) -> None:
+def test_a_fenced_worker_runs_nothing(api: StubApi, start_worker: Workers, tmp_path: Path) -> None:
     witness = tmp_path / "witness"
     api.holders[1] = ("another uid", "another nonce")
     worker = start_worker("touch", str(witness))
@@ -79,23 +95,21 @@ def test_a_fenced_worker_runs_nothing(api: StubApi, start_worker: StartWorker, t
     assert api.ends == {}
 
 
-def test_the_witness_of_the_fence_test_sees_code_that_runs(
-    api: StubApi, start_worker: StartWorker, tmp_path: Path
-) -> None:
+def test_the_witness_of_the_fence_test_sees_code_that_runs(api: StubApi, start_worker: Workers, tmp_path: Path) -> None:
     witness = tmp_path / "witness"
     worker = start_worker("touch", str(witness))
     assert worker.wait(20) == 0, worker.communicate()
     assert witness.read_text() == "ran\n"
 
 
-def test_a_claim_gives_up_when_the_api_stays_away(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_claim_gives_up_when_the_api_stays_away(api: StubApi, start_worker: Workers) -> None:
     api.go_down()
     worker = start_worker("nothing", claim_patience_seconds=0.5)
     assert worker.wait(20) == ExitCode.NO_CLAIM
     assert api.claims == []
 
 
-def test_an_outage_loses_neither_log_nor_result(api: StubApi, start_worker: StartWorker, tmp_path: Path) -> None:
+def test_an_outage_loses_neither_log_nor_result(api: StubApi, start_worker: Workers, tmp_path: Path) -> None:
     """The self-fence is 20 times as long as the outage here, and twice as long in production."""
     stop = tmp_path / "stop"
     worker = start_worker("ticks", str(stop), log_memory_bytes=2000)
@@ -116,7 +130,7 @@ def test_an_outage_loses_neither_log_nor_result(api: StubApi, start_worker: Star
     assert not list(spill.glob("*"))
 
 
-def test_a_worker_without_contact_kills_its_task(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_worker_without_contact_kills_its_task(api: StubApi, start_worker: Workers) -> None:
     api.answer = msgspec.structs.replace(api.answer, self_fence_seconds=1.0)
     worker = start_worker("hang", end_patience_seconds=20.0)
     sleeper = _sleeper(api)
@@ -129,7 +143,7 @@ def test_a_worker_without_contact_kills_its_task(api: StubApi, start_worker: Sta
     assert "no contact with the API for 1 s" in api.ends[1].reason
 
 
-def test_an_attempt_taken_away_is_killed_and_not_reported(api: StubApi, start_worker: StartWorker) -> None:
+def test_an_attempt_taken_away_is_killed_and_not_reported(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("hang")
     sleeper = _sleeper(api)
     api.fenced = True
@@ -138,7 +152,7 @@ def test_an_attempt_taken_away_is_killed_and_not_reported(api: StubApi, start_wo
     assert api.ends == {}
 
 
-def test_sigterm_calls_on_kill_and_ends_as_terminated(api: StubApi, start_worker: StartWorker) -> None:
+def test_sigterm_calls_on_kill_and_ends_as_terminated(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("polite", in_pod=True)
     eventually(lambda: "waiting" in api.messages())
     os.kill(worker.pid, signal.SIGTERM)
@@ -149,7 +163,7 @@ def test_sigterm_calls_on_kill_and_ends_as_terminated(api: StubApi, start_worker
     assert end.reason == "terminated by SIGTERM, because the pod was deleted or evicted, or its node is drained"
 
 
-def test_an_order_to_stop_names_who_gave_it(api: StubApi, start_worker: StartWorker) -> None:
+def test_an_order_to_stop_names_who_gave_it(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("polite")
     eventually(lambda: "waiting" in api.messages())
     api.stop_reason = "cancelled by alice"
@@ -157,7 +171,7 @@ def test_an_order_to_stop_names_who_gave_it(api: StubApi, start_worker: StartWor
     assert (api.ends[1].outcome, api.ends[1].reason) == ("terminated", "cancelled by alice")
 
 
-def test_sigterm_asks_the_api_who_wanted_it(api: StubApi, start_worker: StartWorker) -> None:
+def test_sigterm_asks_the_api_who_wanted_it(api: StubApi, start_worker: Workers) -> None:
     """The executor's SIGTERM mostly comes before the next heartbeat would have brought the reason."""
     api.answer = msgspec.structs.replace(api.answer, heartbeat_seconds=600.0)
     worker = start_worker("polite")
@@ -168,7 +182,7 @@ def test_sigterm_asks_the_api_who_wanted_it(api: StubApi, start_worker: StartWor
     assert api.ends[1].reason == "cancelled by alice"
 
 
-def test_a_task_deaf_to_sigterm_is_killed_with_all_its_processes(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_task_deaf_to_sigterm_is_killed_with_all_its_processes(api: StubApi, start_worker: Workers) -> None:
     api.answer = msgspec.structs.replace(api.answer, grace_seconds=0.5)
     worker = start_worker("hang")
     sleeper = _sleeper(api)
@@ -179,13 +193,13 @@ def test_a_task_deaf_to_sigterm_is_killed_with_all_its_processes(api: StubApi, s
     assert "did not stop within 0.4 s and was killed" in api.ends[1].reason
 
 
-def test_a_task_deaf_to_its_timeout_is_killed(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_task_deaf_to_its_timeout_is_killed(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("hang", "0.1", timeout_margin_seconds=0.2)
     assert worker.wait(20) == ExitCode.FAILED
     assert api.ends[1].outcome == "timeout"
 
 
-def test_a_dag_file_that_hangs_at_import_is_killed(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_dag_file_that_hangs_at_import_is_killed(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("hang_at_import", import_timeout_seconds=0.3)
     assert worker.wait(20) == ExitCode.FAILED
     end = api.ends[1]
@@ -195,7 +209,7 @@ def test_a_dag_file_that_hangs_at_import_is_killed(api: StubApi, start_worker: S
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGABRT])
 def test_a_crash_of_user_code_is_told_with_its_signal_and_last_lines(
-    api: StubApi, start_worker: StartWorker, number: signal.Signals
+    api: StubApi, start_worker: Workers, number: signal.Signals
 ) -> None:
     worker = start_worker("kill_self", str(int(number)))
     assert worker.wait(20) == ExitCode.FAILED
@@ -207,20 +221,20 @@ def test_a_crash_of_user_code_is_told_with_its_signal_and_last_lines(
     assert messages[-1] == end.reason
 
 
-def test_a_hard_exit_of_user_code_is_told_with_its_code(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_hard_exit_of_user_code_is_told_with_its_code(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("exit_hard")
     assert worker.wait(20) == ExitCode.FAILED
     assert "exited with code 7" in api.ends[1].reason
     assert "last words" in api.messages()
 
 
-def test_what_a_task_leaves_running_is_killed_at_its_end(api: StubApi, start_worker: StartWorker) -> None:
+def test_what_a_task_leaves_running_is_killed_at_its_end(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("leave_behind")
     assert worker.wait(20) == 0, worker.communicate()
     assert process_info(int(api.messages()[0].split()[1])) is None
 
 
-def test_a_killed_worker_takes_its_task_along(api: StubApi, start_worker: StartWorker) -> None:
+def test_a_killed_worker_takes_its_task_along(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("hang")
     _sleeper(api)
     (task,) = [info for info in all_processes() if info.ppid == worker.pid]
@@ -228,7 +242,7 @@ def test_a_killed_worker_takes_its_task_along(api: StubApi, start_worker: StartW
     eventually(lambda: (info := process_info(task.pid)) is None or info.state == "Z")
 
 
-def test_large_xcoms_go_to_the_blob_store_and_come_back(api: StubApi, start_worker: StartWorker) -> None:
+def test_large_xcoms_go_to_the_blob_store_and_come_back(api: StubApi, start_worker: Workers) -> None:
     api.variables["a key/with: odd characters"] = SecretValue(value="v")
     worker = start_worker("use_services", "2000000")
     assert worker.wait(30) == 0, worker.communicate()
@@ -240,7 +254,7 @@ def test_large_xcoms_go_to_the_blob_store_and_come_back(api: StubApi, start_work
     assert "variable v None" in api.messages()
 
 
-def test_a_large_error_does_not_spoil_the_report(api: StubApi, start_worker: StartWorker, tmp_path: Path) -> None:
+def test_a_large_error_does_not_spoil_the_report(api: StubApi, start_worker: Workers, tmp_path: Path) -> None:
     last_words = tmp_path / "termination-log"
     last_words.touch()
     worker = start_worker("big_result", termination_log=str(last_words))
@@ -256,7 +270,7 @@ def test_a_large_error_does_not_spoil_the_report(api: StubApi, start_worker: Sta
 
 
 def test_an_end_that_cannot_be_delivered_stands_in_the_termination_message(
-    api: StubApi, start_worker: StartWorker, tmp_path: Path
+    api: StubApi, start_worker: Workers, tmp_path: Path
 ) -> None:
     last_words, stop = tmp_path / "termination-log", tmp_path / "stop"
     last_words.touch()
@@ -270,7 +284,7 @@ def test_an_end_that_cannot_be_delivered_stands_in_the_termination_message(
 
 
 def test_heartbeats_carry_offset_and_rendered_fields_once_and_bring_tokens(
-    api: StubApi, start_worker: StartWorker, tmp_path: Path
+    api: StubApi, start_worker: Workers, tmp_path: Path
 ) -> None:
     stop = tmp_path / "stop"
     worker = start_worker("ticks", str(stop))
@@ -285,7 +299,7 @@ def test_heartbeats_carry_offset_and_rendered_fields_once_and_bring_tokens(
 
 
 @pytest.mark.parametrize("user_code", ["flood", "raw_flood"])
-def test_a_huge_log_arrives_whole_and_in_order(api: StubApi, start_worker: StartWorker, user_code: str) -> None:
+def test_a_huge_log_arrives_whole_and_in_order(api: StubApi, start_worker: Workers, user_code: str) -> None:
     lines = 100_000
     worker = start_worker(user_code, str(lines), log_memory_bytes=1 << 20)
     assert worker.wait(90) == 0, worker.communicate()
@@ -295,7 +309,7 @@ def test_a_huge_log_arrives_whole_and_in_order(api: StubApi, start_worker: Start
     assert [int(message.split()[0]) for message in messages] == list(range(first, lines + first))
 
 
-def test_pods_copy_each_record_with_its_offset_to_stdout(api: StubApi, start_worker: StartWorker) -> None:
+def test_pods_copy_each_record_with_its_offset_to_stdout(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("talk", log_copy=True)
     out, _ = worker.communicate(timeout=20)
     copied = [msgspec.json.decode(line, type=LogRecord) for line in out.splitlines()]

@@ -6,6 +6,7 @@ worker (or an API) of the earlier version fails here. Only a new version of the 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ import pytest
 
 from execplane.contract import messages
 from tests.parts.eventually import eventually
-from tests.unit.worker.conftest import StartWorker
 from tests.unit.worker.stub_api import StubApi, claim_answer
+from tests.unit.worker.workers import Workers
 
-RECORDING = Path(__file__).parent / "data" / "protocol_v1.jsonl"
+RECORDING = Path(__file__).parents[1] / "unit" / "worker" / "data" / "protocol_v1.jsonl"
 TYPES: dict[str, tuple[Any, Any]] = {
     "POST claim": (messages.ClaimRequest, messages.ClaimAnswer),
     "POST heartbeat": (messages.Heartbeat, messages.HeartbeatAnswer),
@@ -59,6 +60,9 @@ class RecordedApi(StubApi):
         self.heard: dict[str, list[bytes]] = defaultdict(list)
         super().__init__(claim_answer())
 
+    def __enter__(self) -> RecordedApi:
+        return self
+
     def handle(self, method: str, call: str, argument: str, body: bytes, token: str) -> tuple[int, bytes]:
         with self.lock:
             self.requests[call] += 1
@@ -67,6 +71,21 @@ class RecordedApi(StubApi):
                 if exchange.call == f"{method} {call}":
                     return exchange.status, exchange.answer.encode()
         return 404, b'{"code": "not_found", "message": "not in the recording"}'
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[StubApi]:
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    with StubApi(claim_answer(dags_folder=str(folder))) as api:
+        yield api
+
+
+@pytest.fixture
+def start_worker(api: StubApi, tmp_path: Path) -> Iterator[Workers]:
+    workers = Workers(api.url, tmp_path)
+    yield workers
+    workers.close()
 
 
 def test_the_recording_holds_every_call() -> None:
@@ -82,7 +101,7 @@ def test_recorded_messages_are_understood_and_none_of_their_fields_is_lost(excha
         _kept(exchange.answer.encode(), answer_type if exchange.status == 200 else messages.Refusal)
 
 
-def test_todays_worker_works_with_an_api_of_version_1(start_worker: StartWorker, tmp_path: Path) -> None:
+def test_todays_worker_works_with_an_api_of_version_1(start_worker: Workers, tmp_path: Path) -> None:
     exchanges = [_at_home(exchange, tmp_path) for exchange in recorded()]
     stop = tmp_path / "stop"
     with RecordedApi(exchanges) as old:
@@ -119,7 +138,7 @@ def _subset(before: Any, after: Any) -> bool:
     return bool(before == after)
 
 
-def test_todays_worker_makes_every_recorded_call(api: StubApi, start_worker: StartWorker, tmp_path: Path) -> None:
+def test_todays_worker_makes_every_recorded_call(api: StubApi, start_worker: Workers, tmp_path: Path) -> None:
     api.answer = msgspec.structs.replace(api.answer, xcom_blob_bytes=100)
     stop = tmp_path / "stop"
     worker = start_worker("everything", str(stop))

@@ -1,0 +1,76 @@
+"""`execplane pods …`: the pods of attempts, as the ledger knows them (they stay listed after they are gone)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from execplane.cli.output import Output, OutputOption, between, duration, show_rows
+from execplane.cli.session import reading
+
+if TYPE_CHECKING:
+    from execplane.store.queries.attempts import AttemptMark, WaitingRow
+
+app = typer.Typer(help="Pods of attempts.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_pods(
+    ended: Annotated[bool, typer.Option("--ended", help="Those that ended instead of those that are alive.")] = False,
+    node: Annotated[str, typer.Option(help="Only this node's.")] = "",
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only this namespace's.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 100,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Pods that are, or may be, alive; what they wait for. Example: execplane pods list --ended --node worker-3"""
+    with reading() as deployment:
+        from execplane.compose import LOCAL_EXECUTORS
+        from execplane.store.queries import attempts
+
+        executors = [name for name in deployment.config.all_executors if name not in LOCAL_EXECUTORS]
+        found: list[AttemptMark] = []
+        before: int | None = None
+        while len(found) < limit:
+            page = (
+                attempts.ended_attempts(node=node, before=before, limit=500)
+                if ended
+                else attempts.active_attempts(executors=executors, before=before, limit=500, launched=True)
+            )
+            found += [a for a in page.rows if a.namespace and _fits(a, node, namespace)]
+            before = page.next_key
+            if before is None:
+                break
+        found = found[:limit]
+        waiting = {} if ended else attempts.waiting([attempt.id for attempt in found])
+        now = deployment.clock.now()
+        rows = [_pod_fields(attempt, waiting.get(attempt.id)) for attempt in found]
+    if output is Output.TABLE:
+        rows = [{**row, "age": duration(between(row["launched_at"], row["ended_at"] or now))} for row in rows]
+    columns = ("namespace", "pod_name", "state", "node", "age", "attempt_id", "dag_id", "task_id", "reason")
+    none = "No executor makes pods here." if not executors else "No pod is alive." if not ended else "No pod has ended."
+    show_rows(rows, output, columns, empty=none)
+
+
+def _fits(attempt: AttemptMark, node: str, namespace: str) -> bool:
+    return bool(attempt.pod_name) and node in ("", attempt.node) and namespace in ("", attempt.namespace)
+
+
+def _pod_fields(attempt: AttemptMark, waiting: WaitingRow | None) -> dict[str, Any]:
+    return {
+        "namespace": attempt.namespace,
+        "pod_name": attempt.pod_name,
+        "cluster": attempt.cluster,
+        "node": attempt.node,
+        "state": attempt.state,
+        "category": attempt.category,
+        "reason": attempt.reason or (waiting.sentence or waiting.code if waiting else ""),
+        "attempt_id": attempt.id,
+        "dag_id": attempt.dag_id,
+        "run_id": attempt.run_id,
+        "task_id": attempt.task_id,
+        "map_index": attempt.map_index,
+        "attempt_no": attempt.attempt_no,
+        "launched_at": attempt.launched_at,
+        "ended_at": attempt.ended_at,
+    }

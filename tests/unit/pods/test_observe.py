@@ -1,0 +1,236 @@
+"""Statuses and what is said about them.
+
+These statuses are synthetic: written by hand after Kubernetes' sources. The cluster tests see real ones; captured
+fixtures will take this file's place.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from execplane.pods.categories import MEANING, Category
+from execplane.pods.observe import Observation, observe, observe_deleted
+from execplane.pods.status import decode_pod
+
+T = "2026-11-21T08:00:0{}Z"
+
+
+def look(status: dict[str, Any], *, node: str = "node-1", **more: Any) -> Observation:
+    return observe(decode_pod(encoded(status, node=node, **more)))
+
+
+def encoded(status: dict[str, Any], *, node: str = "node-1", **more: Any) -> bytes:
+    container = {"name": "base", "image": "app:1", "resources": {"limits": {"memory": "64Mi"}}}
+    spec = {"nodeName": node, "containers": [container, {"name": "side", "image": "side:1"}], **more.get("spec", {})}
+    metadata = {"name": "pod-1", "namespace": "ns", "uid": "u", **more.get("metadata", {})}
+    return msgspec.json.encode({"metadata": metadata, "spec": spec, "status": status})
+
+
+def ended(code: int, reason: str = "Error", **more: Any) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "reason": reason, **more}}
+
+
+def container(state: dict[str, Any], name: str = "base") -> dict[str, Any]:
+    return {"name": name, "state": state, "imageID": "registry.example/app@sha256:abc"}
+
+
+def statuses(*containers: dict[str, Any], phase: str = "Failed", **more: Any) -> dict[str, Any]:
+    return {"phase": phase, "containerStatuses": list(containers), **more}
+
+
+def disrupted(reason: str) -> dict[str, Any]:
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "why"}
+    return statuses(container(ended(137)), conditions=[condition])
+
+
+MEMORY = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 60Mi. "
+ABOVE = MEMORY + "Container base was using 200Mi, request is 100Mi, has larger consumption of memory. "
+INIT_FAILED = {"phase": "Failed", "initContainerStatuses": [container(ended(1, message="no such repo\n"), "git-sync")]}
+
+ENDS: list[tuple[str, dict[str, Any], Category, bool, str]] = [
+    ("exit 0", statuses(container(ended(0, "Completed")), phase="Succeeded"), Category.SUCCEEDED, False, "code 0"),
+    ("exit 3", statuses(container(ended(3))), Category.USER_CODE, False, "exit code 3"),
+    ("segfault", statuses(container(ended(139))), Category.SIGNAL, False, "SIGSEGV"),
+    ("killed", statuses(container(ended(137))), Category.SIGNAL, False, "SIGKILL"),
+    ("oom", statuses(container(ended(137, "OOMKilled"))), Category.OOM_KILLED, False, "limit of 64Mi"),
+    ("no program", statuses(container(ended(128, "StartError", message="exec: no-such: not found"))),
+     Category.LAUNCH_ERROR, False, "exec: no-such: not found"),
+    ("no claim", statuses(container(ended(66))), Category.LAUNCH_ERROR, True, "could not reach"),
+    ("evicted", {"phase": "Failed", "reason": "Evicted", "message": MEMORY}, Category.EVICTED, True, "short of memory"),
+    ("evicted above its request", {"phase": "Failed", "reason": "Evicted", "message": ABOVE},
+     Category.EVICTED, False, "200Mi"),
+    ("deadline", {"phase": "Failed", "reason": "DeadlineExceeded"}, Category.DEADLINE, False, "activeDeadlineSeconds"),
+    ("node lost", {"phase": "Failed", "reason": "NodeLost"}, Category.NODE_LOST, True, "node-1"),
+    ("shutdown", {"phase": "Failed", "reason": "Terminated", "message": "imminent node shutdown"},
+     Category.DRAINED, True, "imminent"),
+    ("no room", {"phase": "Failed", "reason": "OutOfcpu", "message": "needs 2"}, Category.LAUNCH_ERROR, True, "OutOfcpu"),
+    ("preempted", disrupted("PreemptionByScheduler"), Category.PREEMPTED, True, "why"),
+    ("drained", disrupted("EvictionByEvictionAPI"), Category.DRAINED, True, "drain"),
+    ("collected", disrupted("DeletionByPodGC"), Category.NODE_LOST, True, "is gone"),
+    ("tainted", disrupted("DeletionByTaintManager"), Category.NODE_LOST, True, "taint"),
+    ("by the kubelet", disrupted("TerminationByKubelet"), Category.EVICTED, True, "kubelet"),
+    ("init", INIT_FAILED, Category.INIT_CONTAINER, False, "git-sync failed with exit code 1: no such repo"),
+    ("unknown container", statuses(container(ended(137, "ContainerStatusUnknown"))),
+     Category.NODE_LOST, True, "lost track"),
+    ("only a sidecar failed", statuses(container(ended(2), "side")), Category.SIDECAR, False, "side"),
+    ("nothing said", {"phase": "Failed"}, Category.UNKNOWN, False, "does not say why"),
+    ("said by the pod", {"phase": "Failed", "reason": "Odd", "message": "text"}, Category.UNKNOWN, False, "Odd: text"),
+    ("no status left", {"phase": "Succeeded"}, Category.UNKNOWN, False, "no status of base"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "category", "infrastructure", "said"), [end[1:] for end in ENDS], ids=[end[0] for end in ENDS]
+)
+def test_an_end_has_a_category_and_a_sentence(
+    status: dict[str, Any], category: Category, infrastructure: bool, said: str
+) -> None:
+    found = look(status)
+    assert found.finished
+    assert found.end is not None
+    assert (found.end.category, found.end.infrastructure) == (category, infrastructure)
+    assert said in found.end.sentence
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    return statuses(container({"waiting": {"reason": reason, "message": message}}), phase="Pending")
+
+
+WAITS: list[tuple[str, dict[str, Any], Category, bool]] = [
+    ("missing", waiting("ErrImagePull", 'failed to pull "app:1": app:1: not found'), Category.IMAGE_MISSING, False),
+    ("back-off", waiting("ImagePullBackOff", "Back-off: ErrImagePull: manifest unknown"), Category.IMAGE_MISSING, False),
+    ("no login", waiting("ErrImagePull", "failed to authorize: 401 Unauthorized"), Category.IMAGE_UNAUTHORISED, False),
+    ("denied", waiting("ErrImagePull", "pull access denied, repository does not exist or may require authorization: "
+                       "authentication required"), Category.IMAGE_UNAUTHORISED, False),
+    ("limited", waiting("ErrImagePull", "toomanyrequests: You have reached your pull rate limit"),
+     Category.IMAGE_RATE_LIMITED, True),
+    ("kubelet's limit", waiting("ErrImagePull", "pull QPS exceeded"), Category.IMAGE_RATE_LIMITED, True),
+    ("network", waiting("ErrImagePull", "dial tcp: i/o timeout"), Category.IMAGE_PULL, True),
+    ("bad name", waiting("InvalidImageName", "couldn't parse image name"), Category.IMAGE_INVALID, False),
+    ("never pull", waiting("ErrImageNeverPull"), Category.IMAGE_MISSING, False),
+    ("config", waiting("CreateContainerConfigError", 'secret "x" not found'), Category.CONFIG, False),
+    ("create", waiting("CreateContainerError", "no command specified"), Category.LAUNCH_ERROR, False),
+    ("starting", waiting("ContainerCreating"), Category.STARTING, True),
+    ("nothing yet", {"phase": "Pending"}, Category.STARTING, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "category", "infrastructure"), [wait[1:] for wait in WAITS], ids=[wait[0] for wait in WAITS]
+)
+def test_a_wait_has_a_category(status: dict[str, Any], category: Category, infrastructure: bool) -> None:
+    found = look(status)
+    assert not found.finished
+    assert found.end is None
+    assert found.waiting is not None
+    assert (found.waiting.category, found.waiting.infrastructure) == (category, infrastructure)
+
+
+@pytest.mark.parametrize(
+    ("reason", "category"),
+    [("Unschedulable", "unschedulable"), ("SchedulingGated", "scheduling"), ("", "scheduling")],
+)
+def test_a_pod_without_a_node_waits_for_the_scheduler(reason: str, category: str) -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": "0/3 nodes are available"}
+    found = look({"phase": "Pending", "conditions": [condition]}, node="")
+    assert found.waiting is not None
+    assert found.waiting.category == category
+
+
+def test_a_running_pod_waits_for_nothing_and_gives_its_times() -> None:
+    conditions = [
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": T.format(1)},
+        {"type": "Initialized", "status": "True", "lastTransitionTime": T.format(2)},
+    ]
+    running = container({"running": {"startedAt": T.format(3)}})
+    found = look(statuses(running, phase="Running", conditions=conditions))
+    assert (found.finished, found.waiting, found.end) == (False, None, None)
+    assert found.scheduled_at == datetime(2026, 11, 21, 8, 0, 1, tzinfo=UTC)
+    assert found.initialized_at == datetime(2026, 11, 21, 8, 0, 2, tzinfo=UTC)
+    assert found.started_at == datetime(2026, 11, 21, 8, 0, 3, tzinfo=UTC)
+    assert (found.node, found.image_digest) == ("node-1", "sha256:abc")
+
+
+def test_a_sidecar_that_runs_on_does_not_keep_the_attempt_alive() -> None:
+    side = container({"running": {"startedAt": T.format(1)}}, "side")
+    found = look(statuses(container(ended(0, "Completed")), side, phase="Running"))
+    assert found.finished
+    assert found.end is not None
+    assert found.end.category == "succeeded"
+    assert found.sidecars_running == ("side",)
+
+
+def test_a_native_sidecar_that_failed_is_not_a_failed_init_container() -> None:
+    spec = {"initContainers": [{"name": "proxy", "restartPolicy": "Always"}]}
+    status = {
+        "phase": "Failed",
+        "initContainerStatuses": [container(ended(1), "proxy")],
+        "containerStatuses": [container(ended(4))],
+    }
+    found = look(status, spec=spec)
+    assert found.end is not None
+    assert (found.end.category, found.end.exit_code) == ("user_code", 4)
+
+
+def test_the_deadline_that_we_set_to_end_sidecars_does_not_hide_how_the_task_ended() -> None:
+    status = statuses(container(ended(9)), reason="DeadlineExceeded")
+    found = look(status, metadata={"annotations": {"execplane.io/base-ended": "true"}})
+    assert found.end is not None
+    assert (found.end.category, found.end.exit_code) == ("user_code", 9)
+
+
+def test_a_sigterm_while_the_pod_is_being_deleted_is_a_deletion() -> None:
+    found = look(statuses(container(ended(143))), metadata={"deletionTimestamp": T.format(5)})
+    assert found.end is not None
+    assert (found.end.category, found.end.exit_code, found.end.infrastructure) == ("deleted", 143, True)
+
+
+def test_a_running_pod_that_is_deleted_is_called_so() -> None:
+    pod = decode_pod(encoded(statuses(container({"running": {}}), phase="Running")))
+    found = observe_deleted(pod)
+    assert (found.category, found.sentence) == ("deleted", "Pod pod-1 was deleted while it was Running on node node-1.")
+
+
+def test_every_category_is_documented() -> None:
+    assert set(MEANING) == set(Category)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "phase": st.sampled_from(["", "Pending", "Running", "Succeeded", "Failed", "Unknown"]),
+            "reason": st.text(max_size=8),
+            "message": st.text(max_size=8),
+            "containerStatuses": st.lists(
+                st.builds(
+                    container,
+                    st.one_of(
+                        st.builds(ended, st.integers(0, 255), st.text(max_size=5)),
+                        st.just({"running": {}}),
+                        st.builds(lambda reason: {"waiting": {"reason": reason}}, st.text(max_size=5)),
+                        st.just({}),
+                    ),
+                    st.sampled_from(["base", "side"]),
+                ),
+                max_size=2,
+            ),
+        },
+    )
+)
+def test_whatever_the_status_says_there_is_a_reason_and_never_none(status: dict[str, Any]) -> None:
+    found = look(status)
+    base: dict[str, Any] = next((each for each in status.get("containerStatuses", []) if each["name"] == "base"), {})
+    if not found.finished and "running" in base.get("state", {}):
+        return
+    said = found.end if found.finished else found.waiting
+    assert said is not None
+    assert said.category in set(Category)
+    assert said.sentence
+    assert "None" not in said.sentence

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from execplane.sdk import BashOperator, task
+from tests.parts.eventually import eventually
+from tests.unit.sdk.building import claim, new_dag, result, run_task
+
+
+def bash(command: str, **kwargs: Any) -> Any:
+    with new_dag() as dag:
+        BashOperator(task_id="bash", bash_command=command, **kwargs)
+    return run_task(dag, "bash")
+
+
+@pytest.mark.parametrize(
+    ("command", "last"),
+    [
+        ("echo one; echo two", "two"),
+        ("echo out; echo err >&2", "err"),
+        ("printf 'no newline'", "no newline"),
+        ("printf 'padded   \\n'", "padded"),
+        ("printf '   left\\n'", "   left"),
+        ("echo text; echo", ""),
+        ("true", ""),
+    ],
+)
+def test_the_result_is_the_last_line_of_both_streams(command: str, last: str) -> None:
+    assert result(bash(command)) == last
+
+
+def test_every_line_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        bash("echo one; echo two >&2")
+    assert {"one", "two"} <= set(caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "outcome"),
+    [
+        ("exit 1", {}, "failed"),
+        ("exit 99", {}, "skipped"),
+        ("exit 99", {"skip_on_exit_code": None}, "failed"),
+        ("exit 5", {"skip_on_exit_code": [4, 5]}, "skipped"),
+        ("exit 0", {"skip_on_exit_code": 0}, "skipped"),
+        ("kill -9 $$", {}, "failed"),
+    ],
+)
+def test_the_exit_code_decides(command: str, given: dict[str, Any], outcome: str) -> None:
+    assert bash(command, **given).outcome == outcome
+
+
+def test_a_failure_names_the_code_or_the_signal_and_the_last_line() -> None:
+    assert "exit code 3" in bash("echo no such table; exit 3").reason
+    assert "no such table" in bash("echo no such table; exit 3").reason
+    assert "SIGKILL" in bash("kill -9 $$").reason
+
+
+def test_env_replaces_the_environment_unless_it_is_appended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROM_PARENT", "parent")
+    show = "echo ${FROM_PARENT:-hidden} ${OWN:-none} $AIRFLOW_CTX_TASK_ID"
+    assert result(bash(show)) == "parent none bash"
+    assert result(bash(show, env={"OWN": "{{ ds }}"})) == "hidden 2024-01-02 bash"
+    assert result(bash(show, env={"OWN": "mine"}, append_env=True)) == "parent mine bash"
+
+
+def test_an_env_value_that_is_not_text_fails_with_its_name() -> None:
+    assert "env['COUNT'] is 3" in bash("true", env={"COUNT": 3}).reason
+
+
+def test_cwd_is_where_it_runs_and_must_exist(tmp_path: Path) -> None:
+    assert result(bash("pwd -P", cwd=str(tmp_path))) == str(tmp_path.resolve())
+    assert "is not a folder" in bash("true", cwd=str(tmp_path / "missing")).reason
+
+
+def test_output_is_decoded_and_processed() -> None:
+    assert result(bash("printf '\\xe9'", output_encoding="latin-1")) == "é"
+    assert result(bash("printf '\\xff'")) == "\\xff"
+    assert result(bash("echo '{\"a\": 1}'", output_processor=len)) == 8
+
+
+def test_a_timeout_ends_the_command_and_its_children(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    outcome = bash(
+        f"trap '' TERM; sleep 60 & echo $! > {pids}; echo $$ >> {pids}; echo started; wait; sleep 60",
+        execution_timeout=timedelta(seconds=0.5),
+    )
+    assert outcome.outcome == "timeout"
+    for pid in pids.read_text().split():
+        eventually(lambda pid=int(pid): not alive(pid), 10)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_on_kill_from_another_thread_ends_the_command(tmp_path: Path) -> None:
+    mark = tmp_path / "started"
+    with new_dag():
+        operator = BashOperator(task_id="bash", bash_command=f"touch {mark}; sleep 60")
+    found: list[Any] = []
+
+    from execplane.contract.keys import TaskKey
+    from execplane.sdk.context import Context
+    from tests.unit.sdk.building import DictServices, HandClock
+
+    key = TaskKey(dag_id="example", run_id="run", task_id="bash")
+    context = Context(task=operator, key=key, claim=claim(), services=DictServices(), clock=HandClock())
+
+    def work() -> None:
+        try:
+            operator.execute(context)
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    eventually(mark.exists, 10)
+    operator.on_kill()
+    thread.join(20)
+    assert "SIGTERM" in str(found[0])
+
+
+def test_the_command_has_a_process_group_of_its_own_in_the_workers_session() -> None:
+    group, session = result(bash("ps -o pgid=,sid= -p $$ 2>/dev/null || cut -d' ' -f5,6 /proc/$$/stat")).split()
+    assert int(group) != os.getpgrp()
+    assert int(session) == os.getsid(0)
+
+
+def test_a_command_that_does_not_render_to_text_fails() -> None:
+    with new_dag(render_template_as_native_obj=True) as dag:
+        BashOperator(task_id="bash", bash_command="{{ 1 + 1 }}")
+    assert "must be text" in run_task(dag, "bash").reason
+
+
+def test_the_decorator_runs_the_command_that_the_function_gives() -> None:
+    with new_dag() as dag:
+
+        @task.bash(env={"WHO": "world"}, skip_on_exit_code=7)
+        def greet(code: int, ds: str) -> str:
+            return f"echo hello $WHO {ds} {{{{ run_id }}}}; exit {code}"
+
+        greet(0)
+        greet(7)
+    assert result(run_task(dag, "greet")) == "hello world 2024-01-02 run"
+    assert run_task(dag, "greet__1").outcome == "skipped"
