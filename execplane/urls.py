@@ -7,5 +7,6 @@ from django.urls import include, path
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("api/v1/", include("execplane.api.public.urls")),
     path("", include("execplane.web.urls")),
 ]

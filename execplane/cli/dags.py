@@ -33,7 +33,8 @@ def list_dags(
     """The DAGs there are. Example: execplane dags list --tag sales -o json"""
     with reading():
         from execplane.contract.errors import InvalidInput
-        from execplane.store.queries.dags import DagFilter, list_dags as query
+        from execplane.store.queries.dags import DagFilter
+        from execplane.store.queries.dags import list_dags as query
 
         if status not in ("", "active", "paused", "running", "failed", "removed"):
             raise InvalidInput(f"There is no status {status!r}.", hint="Use active, paused, running, failed, removed.")
@@ -151,22 +152,22 @@ def _wait(session: Acting, made: Triggered, timeout: float | None, output: Outpu
         raise typer.Exit(1)
 
 
-@app.command()
-def test(
+@app.command("test")
+def run_once(
     dag: Annotated[str, typer.Argument(metavar="DAG_ID|FILE", help="A DAG's id, or a DAG file.")],
     dag_id: Annotated[str | None, typer.Option(help="Which DAG of the file, when it has several.")] = None,
     conf: Annotated[str | None, typer.Option(help="The run's conf: a JSON object, or @FILE.")] = None,
     logical_date: Annotated[str | None, typer.Option(help="ISO 8601; unset: now.")] = None,
-    task: Annotated[str | None, typer.Option(help="Only tasks whose ids match this regular expression.")] = None,
+    mark_success: Annotated[str | None, typer.Option(help="Do not run tasks whose ids match this regex.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Run a DAG once in this process, without database and server. Example: execplane dags test dags/hello.py
 
     Task logs go to the terminal; retries come at once; the exit code is 1 when the run fails. Nothing is recorded.
     """
-    from execplane.cli.dag_test import run_dag_test
+    from execplane.cli.local_run import run_dag_test
 
-    if not run_dag_test(dag, dag_id, parse_conf(conf), parse_date(logical_date), task, output):
+    if not run_dag_test(dag, dag_id, parse_conf(conf), parse_date(logical_date), mark_success, output):
         raise typer.Exit(1)
 
 
@@ -201,7 +202,7 @@ def refresh() -> None:
 
         dags.refresh(session.actor)
         now = session.deployment.clock.now()
-        parsing = any(loop.name == "parse" and now - loop.seen_at < _PARSE_SILENCE for loop in loops())
+        parsing = any(loop.name == "parsing" and now - loop.seen_at < _PARSE_SILENCE for loop in loops())
     say("Asked for a look at the DAG folders.")
     if not parsing:
         remark("No parse loop has been heard of for a minute: is execplane running? See `execplane status`.")

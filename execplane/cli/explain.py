@@ -147,7 +147,8 @@ def _phases(row: AttemptRow) -> Iterator[str]:
 
 
 def _where(row: AttemptRow) -> Iterator[str]:
-    yield f"executor {row.executor}, queue {row.queue}, pool {row.pool} ({row.slots} slot{'s' if row.slots > 1 else ''})"
+    slots = f"{row.slots} slot{'s' if row.slots > 1 else ''}"
+    yield f"executor {row.executor}, queue {row.queue}, pool {row.pool} ({slots})"
     if row.pod_name:
         place = f"{row.namespace}/{row.pod_name}" if row.namespace else row.pod_name
         yield f"{'pod' if row.namespace else 'process'} {place}" + (f" on {row.node}" if row.node else "")

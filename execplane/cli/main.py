@@ -96,7 +96,7 @@ def web() -> None:
 
 
 @app.command()
-def run(loop: Annotated[list[str], typer.Argument(help="scheduler, parse, driver, driver:kubernetes, …")]) -> None:
+def run(loop: Annotated[list[str], typer.Argument(help="scheduler, parsing, driver, driver:kubernetes, …")]) -> None:
     """Background loops without the web server. Example: execplane run scheduler driver:kubernetes"""
     import socket
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from execplane.actions.actor import Actor
     from execplane.compose import Deployment
 
+_CONF_HINT = """For example --conf '{"table": "orders"}'"""
+
 
 @contextlib.contextmanager
 def reading() -> Iterator[Deployment]:
@@ -55,7 +57,7 @@ def waking(deployment: Deployment, *, listen: bool = False) -> Iterator[None]:
 
     Without the bus (home is read-only, say) the change still counts: the server sees it at its next poll.
     """
-    from execplane.store.database import is_postgresql
+    from execplane.store.database import is_postgresql, set_publisher
 
     if is_postgresql() and not listen:
         yield
@@ -69,6 +71,7 @@ def waking(deployment: Deployment, *, listen: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        set_publisher(None)
         if bus.transport is not None:
             bus.transport.close()
 
@@ -112,9 +115,9 @@ def parse_conf(text: str | None) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise InvalidInput(f"The conf is not JSON: {error}.", hint='For example --conf \'{"table": "orders"}\'') from None
+        raise InvalidInput(f"The conf is not JSON: {error}.", hint=_CONF_HINT) from None
     if not isinstance(value, dict):
-        raise InvalidInput("A run's conf is a JSON object.", hint='For example --conf \'{"table": "orders"}\'')
+        raise InvalidInput("A run's conf is a JSON object.", hint=_CONF_HINT)
     return value
 
 

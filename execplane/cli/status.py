@@ -160,7 +160,7 @@ def _logs(deployment: Deployment) -> str:
 def _api_server(deployment: Deployment, timeout_seconds: float) -> str:
     from execplane.kube.client import Client
 
-    client = Client(deployment._kube_options(), deployment.clock)  # type: ignore[arg-type]
+    client = Client(deployment._kube_options(), deployment.clock)
     try:
         client.request("GET", "/readyz", timeout_seconds=timeout_seconds)
     finally:
@@ -224,7 +224,7 @@ def _loop_problems(deployment: Deployment, loops: tuple[LoopRow, ...], now: date
     """A loop that no process runs, and one that fails now. Processes that left are no problem while others go on."""
     problems = []
     alive = [loop for loop in loops if now - loop.seen_at < LOOP_SILENCE and loop.state != "stopped"]
-    needed = ["scheduler", "parse", *(f"driver:{name}" for name in deployment.config.all_executors)]
+    needed = ["scheduler", "parsing", *(f"driver:{name}" for name in deployment.config.all_executors)]
     running = {loop.name for loop in alive}
     for name in needed:
         if name not in running:
@@ -264,10 +264,10 @@ def _print(status: Status) -> None:
 def _print_ledger(status: Status) -> None:
     now = status.now
     say("")
-    rows = [
-        [queue["executor"], duration(queue["oldest_queued_seconds"]) or "-", *(queue["states"].get(s, 0) for s in _ALIVE)]
-        for queue in status.queues
-    ]
+    rows = []
+    for queue in status.queues:
+        counts = [queue["states"].get(state, 0) for state in _ALIVE]
+        rows.append([queue["executor"], duration(queue["oldest_queued_seconds"]) or "-", *counts])
     say(table(["EXECUTOR", "OLDEST QUEUED", *(state.upper() for state in _ALIVE)], rows))
     say("")
     say(f"runs queued {status.runs.get('queued', 0)}, running {status.runs.get('running', 0)}")

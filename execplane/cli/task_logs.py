@@ -71,7 +71,7 @@ def _print_pages(deployment: Deployment, attempt_id: int, asked: Asked, wake: th
     from execplane.logs.pages import Filter
     from execplane.store.queries.attempts import get_attempt
 
-    reader: LogReader = deployment.logs  # type: ignore[assignment]  # `compose` names no type for it
+    reader: LogReader = deployment.logs
     show = Filter(search=asked.search, level=asked.level)
     offset = -asked.tail if asked.tail else 0
     printed = False

@@ -76,10 +76,12 @@ class Gone(msgspec.Struct, frozen=True, kw_only=True, tag="gone"):
 
 
 class Cleaned(msgspec.Struct, frozen=True, kw_only=True, tag="cleaned"):
-    """What was left of the launch has been deleted."""
+    """What was left of the launch has been deleted, or is kept on purpose: nothing remains to be done."""
 
     attempt_id: int
     at: datetime
+    kept: bool = False
+    """The deletion policy keeps it. When somebody deletes it later, a second Cleaned says so."""
 
 
 Fact = Acknowledged | LaunchRefused | Progress | Gone | Cleaned

@@ -138,10 +138,16 @@ TASK_EDGES: dict[TaskState, frozenset[TaskState]] = {
     TaskState.RUNNING: frozenset(set(TaskState) - {TaskState.RUNNING, TaskState.QUEUED}),
     TaskState.UP_FOR_RETRY: frozenset(set(TaskState) - {TaskState.UP_FOR_RETRY, TaskState.RUNNING}),
     TaskState.UP_FOR_RESCHEDULE: frozenset(set(TaskState) - {TaskState.UP_FOR_RESCHEDULE, TaskState.RUNNING}),
-    TaskState.RESTARTING: frozenset({TaskState.NONE, TaskState.SUCCESS, TaskState.FAILED, TaskState.REMOVED}),
-    # An ended task instance moves only when somebody clears or marks it.
+    TaskState.RESTARTING: frozenset(
+        {TaskState.NONE, TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED, TaskState.REMOVED}
+    ),
+    # An ended task instance moves only when somebody clears or marks it; cleared while a stopped attempt of it is
+    # not yet dead, it restarts.
     **{
-        end: frozenset({TaskState.NONE, TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED}) - {end}
+        end: frozenset(
+            {TaskState.NONE, TaskState.RESTARTING, TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED}
+        )
+        - {end}
         for end in TASK_ENDED
     },
 }

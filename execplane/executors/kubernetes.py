@@ -18,14 +18,15 @@ from execplane.contract.observations import Stray
 from execplane.contract.workload import Handle, Intent, Workload
 from execplane.executors.kubernetes_launch import launch_one
 from execplane.executors.kubernetes_options import KubernetesOptions
+from execplane.executors.kubernetes_outbox import Outbox
 from execplane.executors.kubernetes_remove import Removal, Remover
 from execplane.executors.kubernetes_template import Templates
-from execplane.executors.kubernetes_tracker import Phase, Tracker
+from execplane.executors.kubernetes_tracker import Cleaning, Entry, Phase, Tracker
 from execplane.kube.client import Client, list_all, pods_path
 from execplane.kube.errors import KubeError
 from execplane.kube.mutation import Hook, find_hook, run_hook
 from execplane.kube.review import access
-from execplane.kube.watch import Changed, Interrupted, Listed, Watch, WatchHealth
+from execplane.kube.watch import Changed, Interrupted, Listed, Watch, WatchEvent, WatchHealth
 from execplane.pods.build import BuildOptions, build_intent, build_pod
 from execplane.pods.hook import Mutate, Mutation
 from execplane.pods.identity import deployment_selector
@@ -68,6 +69,7 @@ class KubernetesExecutor:
         )
         self._selector = deployment_selector(options.deployment_id)
         self.tracker = Tracker(self._clock)
+        self._outbox = Outbox()
         self._creates = ThreadPoolExecutor(options.creation_concurrency, thread_name_prefix="kube-create")
         self._lock = threading.Lock()
         self._queued: dict[int, Future[None]] = {}
@@ -85,7 +87,8 @@ class KubernetesExecutor:
 
     def start(self, report: Report) -> None:
         """Begin to watch the namespaces, each in a thread of its own."""
-        self.tracker.connect(report)
+        self._outbox.start(report)
+        self.tracker.connect(self._outbox.put, self._ready)
         for namespace in self.options.all_namespaces:
             self._watch(namespace)
         self._thread(self._housekeeping, "kube-housekeeping")
@@ -139,12 +142,22 @@ class KubernetesExecutor:
         options = self.options
         delete = options.delete_worker_pods_on_failure if failed else options.delete_worker_pods
         for handle in handles:
-            if delete:
-                self._remover.remove(Removal(entry=self.tracker.clean(handle)))
-            elif self.tracker.sidecars_of(handle):
-                # A kept pod must not keep a CPU: the deadline ends its containers and leaves the object.
-                entry = self.tracker.stop(handle)
-                self._remover.remove(Removal(entry=entry, sidecars_only=True))
+            ready = self.tracker.clean(handle, Cleaning.DELETE if delete else Cleaning.KEEP)
+            entry = self.tracker.entry(handle.attempt_id)
+            if delete and not ready and entry is not None:
+                # A container that does not end although its end was reported is deleted all the same.
+                due = self._clock.monotonic() + options.settle_seconds
+                self._remover.remove(Removal(entry=entry, not_before=due))
+
+    def _ready(self, entry: Entry) -> None:
+        """An attempt that is to be cleaned has ended."""
+        if entry.cleaning is Cleaning.DELETE:
+            self._remover.remove(Removal(entry=entry))
+        elif self.tracker.sidecars_of(entry):
+            # A kept pod must not keep a CPU: the deadline ends its containers and leaves the object.
+            self._remover.remove(Removal(entry=entry, sidecars_only=True))
+        else:
+            self.tracker.kept(entry)
 
     def check(self) -> str:
         """ "" when pods can be created and watched; else why not. Costs nothing: housekeeping asks beforehand.
@@ -168,6 +181,7 @@ class KubernetesExecutor:
         self._remover.close()
         for thread in self._threads:
             thread.join()
+        self._outbox.close()
         self.client.close()
 
     def probe(self) -> str:
@@ -238,14 +252,23 @@ class KubernetesExecutor:
 
     def _observe(self, namespace: str, watch: Watch) -> None:
         """Feed one namespace's watch to the tracker, for ever."""
-        for event in watch.events():
-            match event:
-                case Listed(items=items, started=started):
-                    self.tracker.listed(namespace, map(decode_pod, items), started)
-                case Changed(type=kind, object=item):
-                    self.tracker.changed(kind, decode_pod(item))
-                case Interrupted(error=error, wait_seconds=seconds):
-                    logger.warning("watch of %s, again in %.1f s: %s", namespace, seconds, error)
+        while not self._closed.is_set():
+            try:
+                for event in watch.events():
+                    self._apply(namespace, event)
+            except Exception:
+                # One event that we cannot read must not blind us: a fresh list follows.
+                logger.exception("watch of %s", namespace)
+                self._closed.wait(self.options.repair_seconds)
+
+    def _apply(self, namespace: str, event: WatchEvent) -> None:
+        match event:
+            case Listed(items=items, started=started):
+                self.tracker.listed(namespace, [decode_pod(item) for item in items], started)
+            case Changed(type=kind, object=item):
+                self.tracker.changed(kind, decode_pod(item))
+            case Interrupted(error=error, wait_seconds=seconds):
+                logger.warning("watch of %s, again in %.1f s: %s", namespace, seconds, error)
 
     def _housekeeping(self) -> None:
         """The periodic list, and deletes that wait for their next try."""
@@ -264,7 +287,10 @@ class KubernetesExecutor:
                     wanted = set(self._watches)
                     next_list = now + self.options.list_interval_seconds
             for namespace in wanted:
-                self._list(namespace)
+                try:
+                    self._list(namespace)
+                except Exception:
+                    logger.exception("list of %s", namespace)
             wait = min(next_list, next_probe, next_removal or next_list) - self._clock.monotonic()
             self._wake.wait(max(wait, 0.0))
             self._wake.clear()
@@ -276,7 +302,7 @@ class KubernetesExecutor:
         except KubeError as error:
             logger.warning("list of %s: %s", namespace, error)
             return
-        self.tracker.listed(namespace, map(decode_pod, items), started)
+        self.tracker.listed(namespace, [decode_pod(item) for item in items], started)
 
 
 def in_process(hook: Hook) -> Mutate:

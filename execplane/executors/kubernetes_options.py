@@ -42,6 +42,8 @@ class KubernetesOptions:
     lost_answer_rounds: int = 3
     """How often a create whose answer was lost is looked up and posted again before the driver is asked."""
     quota_retry_seconds: float = 10.0
+    settle_seconds: float = 30.0
+    """How long a reported end waits for its container's end before the pod is deleted all the same."""
     repair_seconds: float = 1.0
     """How soon a delete that did not get through is tried again; doubles up to 30."""
 

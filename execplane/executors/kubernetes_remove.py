@@ -63,10 +63,11 @@ class Remover:
         self._threads = ThreadPoolExecutor(options.deletion_concurrency, thread_name_prefix="kube-delete")
 
     def remove(self, removal: Removal) -> None:
-        """Queue it, and start at once."""
+        """Queue it, and start at once when it is due."""
         with self._lock:
             self._removals[(removal.entry.attempt_id, removal.sidecars_only)] = removal
-        self.tick()
+        if self.tick() is not None:
+            self._wake()
 
     def tick(self) -> float | None:
         """Start what is due; returns the monotonic time of the next one, None when nothing waits."""
@@ -117,6 +118,7 @@ class Remover:
                     "spec": {"activeDeadlineSeconds": 1},
                 }
                 self._client.patch_pod(entry.namespace, entry.name, patch)
+                self._tracker.kept(entry)
                 return True
             if uid:
                 self._client.delete_pod(entry.namespace, entry.name, uid=uid, grace_seconds=removal.grace_seconds)

@@ -9,7 +9,7 @@ true.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -47,6 +47,14 @@ class Phase(Enum):
     GONE = "gone"
 
 
+class Cleaning(Enum):
+    """What the deletion policy wants of an ended attempt's pod."""
+
+    NOT_YET = "not yet"
+    DELETE = "delete"
+    KEEP = "keep"
+
+
 @dataclass(kw_only=True, slots=True)
 class Entry:
     """One attempt that the driver asked us about."""
@@ -60,7 +68,7 @@ class Entry:
     since: float
     """Monotonic; a list that began earlier knows nothing of it."""
     stopping: bool = False
-    cleaning: bool = False
+    cleaning: Cleaning = Cleaning.NOT_YET
     said: tuple[Any, ...] = ()
     """The last Progress, so that a repetition is not reported."""
 
@@ -81,14 +89,17 @@ class Tracker:
         self._clock = clock
         self._lock = threading.RLock()
         self._report: Report = lambda facts: None
+        self._on_ready: Callable[[Entry], None] = lambda entry: None
         self._entries: dict[int, Entry] = {}
         self._pods: dict[tuple[str, str], Seen] = {}
         self._places: dict[tuple[str, str], int] = {}
         """(namespace, name) -> attempt_id of the entries."""
 
-    def connect(self, report: Report) -> None:
-        """Where facts go. Called before anything else."""
+    def connect(self, report: Report, on_ready: Callable[[Entry], None]) -> None:
+        """Where facts go, and who is told that an entry to be cleaned has ended. Both are called under the lock,
+        so neither may block or talk to the network."""
         self._report = report
+        self._on_ready = on_ready
 
     # What the driver says
 
@@ -130,18 +141,37 @@ class Tracker:
                 self._look(entry, seen)
             return entry
 
-    def clean(self, handle: Handle) -> Entry:
-        """What is left of it is to be deleted."""
+    def clean(self, handle: Handle, cleaning: Cleaning) -> bool:
+        """The attempt ended; whether its pod may be cleaned up now.
+
+        A worker reports its end moments before its container ends: then the pod's own end is awaited, so that its
+        exit code and last words are not lost, and `on_ready` is called.
+        """
         with self._lock:
             entry = self._known(handle)
-            entry.phase = Phase.GONE
-            entry.cleaning = True
-            return entry
+            entry.cleaning = cleaning
+            seen = self._pods.get((entry.namespace, entry.name))
+            if entry.phase is Phase.GONE or seen is None:
+                entry.phase = Phase.GONE
+                self._on_ready(entry)
+                return True
+            self._look(entry, seen)
+            return self._has_ended(entry)
 
-    def sidecars_of(self, handle: Handle) -> tuple[str, ...]:
+    def entry(self, attempt_id: int) -> Entry | None:
+        """What is known of the attempt."""
+        with self._lock:
+            return self._entries.get(attempt_id)
+
+    def kept(self, entry: Entry) -> None:
+        """The pod stays, as the policy says, and nothing runs in it."""
+        with self._lock:
+            self._say(Cleaned(attempt_id=entry.attempt_id, at=self._clock.now(), kept=True))
+
+    def sidecars_of(self, entry: Entry) -> tuple[str, ...]:
         """Containers that still run beside a finished task."""
         with self._lock:
-            seen = self._pods.get((handle.namespace, handle.name))
+            seen = self._pods.get((entry.namespace, entry.name))
             return observe(seen.pod).sidecars_running if seen is not None else ()
 
     # What create calls say
@@ -193,11 +223,11 @@ class Tracker:
     def listed(self, namespace: str, pods: Iterable[Pod], started: float) -> None:
         """A whole list of the namespace, begun at `started` (monotonic)."""
         with self._lock:
-            present: set[tuple[str, str]] = set()
+            present: dict[tuple[str, str], tuple[str, int]] = {}
             for pod in pods:
                 place = (pod.metadata.namespace, pod.metadata.name)
-                present.add(place)
                 identity = identity_of(pod.metadata.annotations)
+                present[place] = (pod.metadata.uid, identity.attempt_id if identity else -1)
                 seen = self._pods.get(place)
                 if identity is not None and (seen is None or seen.touched < started):
                     self._touch(pod, identity, started)
@@ -205,8 +235,10 @@ class Tracker:
                 if place[0] == namespace and place not in present and seen.touched < started:
                     self._deleted(seen.pod, seen.identity)
             for entry in list(self._entries.values()):
-                absent = (entry.namespace, entry.name) not in present
-                if entry.namespace == namespace and absent and entry.since < started:
+                if entry.namespace != namespace or entry.since >= started:
+                    continue
+                uid, owner = present.get((entry.namespace, entry.name), ("", -1))
+                if owner != entry.attempt_id or (entry.uid and uid != entry.uid):
                     self._not_listed(entry)
 
     def strays(self) -> list[Stray]:
@@ -231,6 +263,9 @@ class Tracker:
             return {**{phase.value: phases.count(phase.value) for phase in Phase}, "pods": len(self._pods)}
 
     # Below: under the lock
+
+    def _has_ended(self, entry: Entry) -> bool:
+        return entry.phase is Phase.GONE
 
     def _add(self, attempt_id: int, key: AttemptKey, namespace: str, name: str, uid: str, phase: Phase) -> Entry:
         entry = Entry(
@@ -284,7 +319,8 @@ class Tracker:
             adopted = entry.phase is Phase.ADOPTING
             entry.phase = Phase.ALIVE
             entry.since = self._clock.monotonic()
-            self._say(_acknowledged(entry, self._clock, adopted=adopted, node=pod.spec.node_name))
+            if entry.cleaning is Cleaning.NOT_YET:
+                self._say(_acknowledged(entry, self._clock, adopted=adopted, node=pod.spec.node_name))
         if now.finished and now.end is not None:
             self._gone(entry, pod, now.end, now.last_words, finished=True)
         else:
@@ -373,6 +409,8 @@ class Tracker:
                 finished=finished,
             )
         )
+        if entry.cleaning is not Cleaning.NOT_YET:
+            self._on_ready(entry)
 
     def _say(self, fact: Fact) -> None:
         self._report([fact])

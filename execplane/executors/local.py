@@ -42,6 +42,8 @@ from execplane.executors.local_options import LocalOptions
 from execplane.executors.local_zygote import ZygoteProcess
 
 _log = logging.getLogger(__name__)
+_LONGEST_POLL_SECONDS = 600.0
+_FAILURES_TO_REFUSE = 3
 MintToken = Callable[[WorkerStart], str]
 """The launch token for one start; called at each launch."""
 
@@ -287,13 +289,12 @@ class LocalExecutor:
         with self._lock:
             watched = {child.pidfd: child for child in self._children.values() if child.pidfd is not None}
             zygote = self._zygote
-            timeout = None if self._facts else self._seconds_to_next()
-            timeout_ms = 0.0 if self._facts else None if timeout is None else timeout * 1000 + 1
+            seconds = 0.0 if self._facts else self._seconds_to_next()
         for pidfd in watched:
             poller.register(pidfd, select.POLLIN)
         if zygote is not None:
             poller.register(zygote, select.POLLIN | (select.POLLOUT if zygote.has_unsent else 0))
-        ready = {fd for fd, _ in poller.poll(timeout_ms)}
+        ready = {fd for fd, _ in poller.poll(None if seconds is None else seconds * 1000 + bool(seconds))}
         with suppress(BlockingIOError):
             while self._wake_read.recv(4096):
                 pass
@@ -314,7 +315,7 @@ class LocalExecutor:
         times = [self._kills[0][0]] if self._kills else []
         if self._zygote is None:
             times.append(self._restart_at)
-        return max(0.0, min(times) - self._clock.monotonic()) if times else None
+        return min(max(0.0, min(times) - self._clock.monotonic()), _LONGEST_POLL_SECONDS) if times else None
 
     def _flush(self) -> None:
         if self._zygote is not None and self._zygote.has_unsent:
@@ -406,9 +407,6 @@ class LocalExecutor:
             diagnosis = local_diagnosis.launch_failed("the zygote that forks workers does not stay alive")
             self._refuse(attempt_id, diagnosis, retry=True, after_seconds=delay)
         self._launching.clear()
-
-
-_FAILURES_TO_REFUSE = 3
 
 
 def _pidfd(pid: int, uid: str) -> int | None:

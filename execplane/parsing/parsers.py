@@ -102,14 +102,23 @@ class Parsers:
         self._waiting = deque(job for job in self._waiting if job.number not in unwanted)
 
     def results(self, wait_seconds: float) -> list[Finished]:
-        """What finished; waits up to `wait_seconds` for something. Raises Unavailable when the process cannot
-        be started (then nothing is lost: the jobs stay)."""
-        if not self.pending:
-            return []
-        self._busy_at = self._clock.monotonic()
-        running = self._running or self._start()
-        self._send(running)
-        return self._receive(running, wait_seconds)
+        """What finished within `wait_seconds`, or sooner when nothing is left: one batch to save, not many. Raises
+        Unavailable when the process cannot be started (then nothing is lost: the jobs stay)."""
+        found: list[Finished] = []
+        deadline = self._clock.monotonic() + wait_seconds
+        while self.pending:
+            now = self._busy_at = self._clock.monotonic()
+            if now > deadline:
+                break
+            try:
+                running = self._running or self._start()
+            except Unavailable:
+                if found:
+                    break  # Said at the next call.
+                raise
+            self._send(running)
+            found += self._receive(running, deadline - now)
+        return found
 
     def stop_when_idle(self, idle_seconds: float) -> float | None:
         """End the process if it has had nothing to do for this long; else say in how many seconds to ask again

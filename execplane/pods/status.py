@@ -109,6 +109,17 @@ _plain = msgspec.json.Decoder(dict[str, Any])
 
 def decode_pod(data: bytes | msgspec.Raw) -> Pod:
     """A pod from the API server's JSON. The status is copied, so that `data` can be let go."""
-    pod = _pod.decode(data)
+    try:
+        pod = _pod.decode(data)
+        pod.status()
+    except msgspec.ValidationError:
+        # Go leaves empty fields out; other makers of JSON write null.
+        pod = _pod.decode(msgspec.json.encode(_without_nulls(msgspec.json.decode(data))))
     pod.status_json = pod.status_json.copy()
     return pod
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(child) for name, child in value.items() if child is not None}
+    return [_without_nulls(child) for child in value] if isinstance(value, list) else value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 
 from execplane.contract.errors import Conflict
 from execplane.contract.states import RunType
 from execplane.scheduler.timetables import LastRun, NextRun, next_run, run_id
 from execplane.store import run_rows
+from execplane.store.database import write
 from execplane.store.launch_rows import dag_spec
 from execplane.store.run_rows import DueDag
 from execplane.store.transitions import runs as transitions
@@ -23,35 +25,40 @@ class Calendar:
     def create_due_runs(self, now: datetime) -> datetime | None:
         """Plan what must be planned, create what is due; gives when the next run falls due (None: none known)."""
         for dag in run_rows.dags_to_plan(limit=200):
-            self._plan(dag, now)
+            self._plan(dag.dag_id, now)
         due = run_rows.due_dags(now, limit=self._most)
-        for dag in due:
-            self._create(dag, now)
-        return now if len(due) == self._most else run_rows.next_due_dag_at(now)
+        made = [self._create(dag, now) for dag in due]
+        return now if len(due) == self._most and any(made) else run_rows.next_due_dag_at(now)
 
-    def _plan(self, dag: DueDag, now: datetime) -> None:
-        last = run_rows.last_scheduled(dag.dag_id)
-        following = _following(dag, last, now)
-        _store(dag, following)
+    def _plan(self, dag_id: str, now: datetime) -> None:
+        with write():
+            dag = run_rows.due_dag(dag_id) if transitions.lock_dag(dag_id) else None
+            if dag is not None:
+                _store(dag, _following(dag, run_rows.last_scheduled(dag_id), now))
 
-    def _create(self, dag: DueDag, now: datetime) -> None:
-        # Periods may have gone by unused since it was planned (a pause): without catchup the newest one counts.
-        following = _following(dag, run_rows.last_scheduled(dag.dag_id), now)
-        if following is None or following.run_after > now:
-            _store(dag, following)
-            return
-        try:
-            transitions.create_run(self._new_run(dag, following), now=now)
-        except Conflict:
-            # Another scheduler made it, or somebody triggered this very date: either way it exists.
-            pass
-        last = run_rows.LastScheduled(
-            logical_date=following.logical_date,
-            interval_start=following.data_interval_start,
-            interval_end=following.data_interval_end,
-            run_after=following.run_after,
-        )
-        _store(dag, _following(dag, last, now))
+    def _create(self, seen: DueDag, now: datetime) -> bool:
+        """Make the run that is due, if it still is: its DAG's row is locked, so that no other scheduler makes one,
+        also where the date of a run depends on when it is made."""
+        with write():
+            dag = run_rows.due_dag(seen.dag_id) if transitions.lock_dag(seen.dag_id) else None
+            if dag is None or dag.next_run_at != seen.next_run_at:
+                return False
+            # Periods may have gone by unused since it was planned (a pause): without catchup the newest one counts.
+            following = _following(dag, run_rows.last_scheduled(dag.dag_id), now)
+            if following is None or following.run_after > now:
+                _store(dag, following)
+                return True
+            # Somebody may have triggered this very date: then it exists.
+            with contextlib.suppress(Conflict):
+                transitions.create_run(self._new_run(dag, following), now=now)
+            last = run_rows.LastScheduled(
+                logical_date=following.logical_date,
+                interval_start=following.data_interval_start,
+                interval_end=following.data_interval_end,
+                run_after=following.run_after,
+            )
+            _store(dag, _following(dag, last, now))
+        return True
 
     def _new_run(self, dag: DueDag, following: NextRun) -> transitions.NewRun:
         return transitions.NewRun(
@@ -84,13 +91,13 @@ def _following(dag: DueDag, last: run_rows.LastScheduled | None, now: datetime) 
             data_interval_end=last.interval_end or last.logical_date,
         ),
         now=now,
+        active=spec.timetable.kind == "continuous" and run_rows.any_active_run(dag.dag_id),
     )
 
 
 def _store(dag: DueDag, following: NextRun | None) -> None:
     transitions.plan_next_run(
         dag.dag_id,
-        planned_for=dag.next_run_at,
         next_run_at=following.run_after if following else None,
         logical_date=following.logical_date if following else None,
         interval_start=following.data_interval_start if following else None,

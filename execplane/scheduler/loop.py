@@ -19,6 +19,7 @@ from execplane.scheduler.compiled import CompiledDag, compile_dag
 from execplane.scheduler.decide import decide, past_needed
 from execplane.scheduler.decide_view import Decision, Launch, Past, RunView, TaskRow
 from execplane.store import run_rows
+from execplane.store.database import is_outage
 from execplane.store.launch_rows import dag_spec
 from execplane.store.transitions import runs as transitions
 from execplane.store.transitions.ending import request_stop_of_instances
@@ -27,6 +28,7 @@ from execplane.store.transitions.runs import LockedRun
 
 log = logging.getLogger(__name__)
 
+_AFTER_A_FAULT = timedelta(seconds=30)
 _MOST_ROUNDS = 10
 """Rounds of decide in one transaction: expansion of expansions; more only by a fault of ours."""
 
@@ -69,21 +71,31 @@ class SchedulerLoop:
         return at(min(moments)) if moments else IDLE
 
     def decide_one(self, now: datetime) -> bool:
-        """Decide one due run, if there is one."""
-        with transitions.lock_due_run(now) as run:
-            if run is None:
-                return False
-            if run.state is RunState.QUEUED:
-                self._start(run, now)
-            else:
-                self._decide(run, now)
+        """Decide one due run, if there is one. A run that cannot be decided (a fault of ours) waits for a while and
+        says so, and the others go on."""
+        taken: LockedRun | None = None
+        try:
+            with transitions.lock_due_run(now) as run:
+                if run is None:
+                    return False
+                taken = run
+                if run.state is RunState.QUEUED:
+                    self._start(run, now)
+                else:
+                    self._decide(run, now)
+        except Exception as error:
+            if taken is None or is_outage(error):
+                raise
+            log.exception("the run %s of %s could not be decided", taken.run_id, taken.dag_id)
+            reason = f"The scheduler could not decide this run: {type(error).__name__}: {error}"
+            transitions.hold_run(taken.pk, decide_at=now + _AFTER_A_FAULT, reason=reason)
         return True
 
     def _start(self, run: LockedRun, now: datetime) -> None:
         spec = compiled(run.dag_version_id).spec
         if run.paused:
             transitions.postpone_run(run, decide_at=None, reason="The DAG is paused.")
-        elif run_rows.running_runs(run.dag_id) >= spec.max_active_runs:
+        elif transitions.running_runs(run.dag_id) >= spec.max_active_runs:
             reason = f"The DAG has {spec.max_active_runs} runs running, its max_active_runs."
             transitions.postpone_run(run, decide_at=None, reason=reason)
         else:
@@ -127,16 +139,18 @@ class SchedulerLoop:
         transitions.create_instances(
             run, [(create.task_id, create.map_index, create.state) for create in decision.create], now=now
         )
+        if moves or decision.run_state is not None:
+            self._wake_followers(run, dag, now)
         queue_attempts(run.pk, [self._attempt(dag, launch) for launch in decision.launch], actor=self._actor, now=now)
         if decision.run_state is not None:
             transitions.end_run(run, decision.run_state, reason=decision.run_reason, now=now)
-        if moves or decision.run_state is not None:
-            self._wake_followers(run, dag, now)
+            if dag.spec.timetable.kind == "continuous":
+                transitions.plan_again(run.dag_id)
 
     def _wake_followers(self, run: LockedRun, dag: CompiledDag, now: datetime) -> None:
         """Later runs whose tasks depend on this run's look again."""
         if run.logical_date is not None and past_needed(dag):
-            transitions.recheck_runs(run_rows.later_runs_waiting(run.dag_id, run.logical_date), now)
+            transitions.recheck_runs(run_rows.later_runs_waiting(run.dag_id, run.logical_date, now), now)
 
     def _attempt(self, dag: CompiledDag, launch: Launch) -> NewAttempt:
         task = dag.task(launch.task_id)

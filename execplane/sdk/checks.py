@@ -169,6 +169,15 @@ def mapping(value: Any) -> dict[str, Any]:
     return value
 
 
+def links(value: Any) -> dict[str, str]:
+    """Owner -> http(s) or mailto address: pages make links of them."""
+    found = mapping(value)
+    for owner, link in found.items():
+        if not isinstance(link, str) or not link.startswith(("http://", "https://", "mailto:")):
+            raise ValueError(f"takes http(s) and mailto addresses, not {link!r} for {owner!r}")
+    return found
+
+
 def names(value: Any) -> tuple[str, ...]:
     """A list (set, tuple) of strings, sorted and without repetition."""
     if value is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from execplane.sdk import parameters, scope, xcom_arg
 from execplane.sdk.edges import Edges
+from execplane.sdk.exceptions import AirflowException
 from execplane.sdk.log import LoggingMixin
 from execplane.sdk.params import ParamsDict
 from execplane.sdk.scope import complaint
@@ -363,6 +364,15 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
 
     def xcom_push(self, context: Context, key: str, value: Any) -> None:
         context["ti"].xcom_push(key=key, value=value)
+
+    def defer(self, *args: Any, **kwargs: Any) -> None:
+        raise AirflowException("Deferring is not supported.", hint="Use a sensor with mode='reschedule'.")
+
+    def as_setup(self) -> Any:
+        raise complaint(f"Task {self.task_id!r} is made a setup task.", "Use plain dependencies.")
+
+    def as_teardown(self, **kwargs: Any) -> Any:
+        raise complaint(f"Task {self.task_id!r} is made a teardown task.", "Use trigger_rule='all_done'.")
 
     # ---- mapping ---------------------------------------------------------------------------------------------------
 

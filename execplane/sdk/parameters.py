@@ -386,7 +386,7 @@ DAG: tuple[Parameter, ...] = (
     ),
     _P(name="params", takes="dict", effect="Typed parameters of a run, and the trigger form."),
     _P(name="tags", takes="list of strings", check=checks.names, effect="Shown, and searched by."),
-    _P(name="owner_links", takes="dict", check=checks.mapping, effect="An owner's name becomes a link."),
+    _P(name="owner_links", takes="dict", check=checks.links, effect="An owner's name becomes a link."),
     _P(
         name="doc_md",
         takes="Markdown, or a path of a .md file",
@@ -513,7 +513,7 @@ def checked(what: str, parameter: Parameter, value: Any) -> Any:
     if value is None and parameter.default is None:
         return (
             parameter.check(None)
-            if parameter.check in (checks.callbacks, checks.mapping, checks.names, checks.paths)
+            if parameter.check in (checks.callbacks, checks.mapping, checks.links, checks.names, checks.paths)
             else None
         )
     if value is None and parameter.name in (

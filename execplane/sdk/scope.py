@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from execplane.contract.errors import DagImportError
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from execplane.sdk.dags import DAG
     from execplane.sdk.groups import TaskGroup
 
-_SDK = os.path.dirname(os.path.abspath(__file__)) + os.sep
+SDK_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MACHINERY = ("<frozen ", os.path.dirname(os.__file__) + os.sep + "contextlib.py")
 
 open_dags: list[DAG] = []
@@ -25,6 +27,7 @@ registered: list[DAG] = []
 """DAGs that ask to be found although no module-level name holds them (`with DAG`, `@dag`)."""
 warnings: list[str] = []
 """What the author of the file being loaded should know, though nothing is broken."""
+_positions: list[tuple[str, int]] = []
 current_file: str = ""
 """Absolute path of the DAG file being loaded, "" outside of a load."""
 
@@ -42,16 +45,28 @@ def current_group(dag: DAG | None) -> TaskGroup | None:
     return None
 
 
+@contextmanager
+def position(file: str, line: int) -> Iterator[None]:
+    """Complaints inside are about this line: what is checked after the import has no frame of the author's."""
+    _positions.append((file, line))
+    try:
+        yield
+    finally:
+        _positions.pop()
+
+
 def author_position() -> tuple[str, int]:
     """(file, line) of the innermost frame of the DAG file being loaded, else of the innermost frame that is not
     ours; ("", 0) when there is none."""
+    if _positions:
+        return _positions[-1]
     frame: Any = sys._getframe(1)
     fallback = ("", 0)
     while frame is not None:
         name = frame.f_code.co_filename
         if name == current_file:
             return name, frame.f_lineno
-        if not fallback[0] and not name.startswith(_SDK) and not name.startswith(_MACHINERY):
+        if not fallback[0] and not name.startswith(SDK_FOLDER) and not name.startswith(_MACHINERY):
             fallback = (name, frame.f_lineno)
         frame = frame.f_back
     return fallback

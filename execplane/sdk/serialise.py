@@ -39,12 +39,21 @@ def serialise(dag: DAG, *, bundle_root: str = "", defaults: Defaults | None = No
     for place in dag.unexpanded.values():
         raise DagImportError(f"{place}: partial() is never expanded.", hint="Call .expand(...) on it, or remove it.")
     for task in dag.tasks:  # arguments may have been changed after construction
-        task.set_xcomargs_dependencies()
+        with scope.position(dag.file, task.line):
+            task.set_xcomargs_dependencies()
     _refuse_cycles(dag)
+    with scope.position(dag.file, dag.line):
+        return _serialise(dag, bundle_root, defaults)
+
+
+def _serialise(dag: DAG, bundle_root: str, defaults: Defaults) -> DagSpec:
     spec = timetable_of(dag, defaults)
     if spec.kind == "continuous" and dag.max_active_runs != 1:
         raise _wrong(dag, dag.line, "the schedule '@continuous' needs max_active_runs=1", "Set max_active_runs=1.")
-    tasks = tuple(_task(dag, dag.task_dict[task_id]) for task_id in sorted(dag.task_dict))
+    tasks = []
+    for task_id in sorted(dag.task_dict):
+        with scope.position(dag.file, dag.task_dict[task_id].line):
+            tasks.append(_task(dag, dag.task_dict[task_id]))
     start = _start(dag, tasks)
     if spec.kind not in ("none", "once") and start is None:
         raise _wrong(dag, dag.line, "a scheduled DAG needs a start_date", "Add start_date=datetime(...).")
@@ -68,7 +77,7 @@ def serialise(dag: DAG, *, bundle_root: str = "", defaults: Defaults | None = No
         render_template_as_native_obj=dag.render_template_as_native_obj,
         params=_params(dag, dag.params, spec),
         executor_config=executor_config.normalise(f"DAG {dag.dag_id!r}", dag.executor_config),
-        tasks=tasks,
+        tasks=tuple(tasks),
         groups=tuple(
             GroupSpec(
                 group_id=group_id,
@@ -119,7 +128,7 @@ def _seconds(value: timedelta | None) -> float | None:
     return None if value is None else value.total_seconds()
 
 
-def _start(dag: DAG, tasks: tuple[TaskSpec, ...]) -> datetime | None:
+def _start(dag: DAG, tasks: list[TaskSpec]) -> datetime | None:
     """The DAG's start: its own, else its default_args', else the earliest of its tasks'."""
     if dag.start_date is not None:
         return dag.start_date

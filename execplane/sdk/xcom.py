@@ -1,7 +1,9 @@
 """The XCom codec: JSON, with tags for what JSON has not.
 
-A tagged value is `{"__type__": name, "__value__": ...}`. A dict of the author's that has a "__type__" key is tagged
-itself, so nothing an author returns can be mistaken for a tag. Pickles are refused: they tie a value to one version of
+A tagged value is `{"__type__": name, "__value__": ...}`. A dict of the author's that has a "__type__" key is written
+as a tagged list of pairs, so nothing an author returns can be mistaken for a tag.
+
+Pickles are refused: they tie a value to one version of
 one class, and run code when they are read.
 """
 
@@ -34,10 +36,11 @@ _WRITER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=F
 def encode(value: Any, *, task: str = "") -> bytes:
     """JSON of `value` in ASCII, without NUL. Raises XComEncodeError naming the type, where it sits, and the task."""
     try:
-        return _WRITER.encode(_pack(value, "")).encode("ascii")
+        return _WRITER.encode(_pack(value)).encode("ascii")
     except _Refused as refused:
         whose = f"task {task!r} " if task else "the task "
-        raise XComEncodeError(f"An XCom of {whose}cannot be kept: {refused}.", hint=refused.hint) from None
+        message = str(refused).format(path="value" + "".join(reversed(refused.path)))
+        raise XComEncodeError(f"An XCom of {whose}cannot be kept: {message}.", hint=refused.hint) from None
     except RecursionError:
         whose = f"task {task!r}" if task else "the task"
         raise XComEncodeError(
@@ -49,20 +52,24 @@ def decode(data: bytes | memoryview | str) -> Any:
     """The value that `encode` was given. Raises XComDecodeError when a class cannot be imported here."""
     if isinstance(data, memoryview):
         data = bytes(data)
-    return _unpack(json.loads(data))
+    return json.loads(data, object_hook=_unpack)
 
 
 class _Refused(Exception):
+    """`{path}` in the message becomes the place; containers add their part of it on the way out."""
+
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
+        self.path: list[str] = []
+        self.about_key = False
 
 
 def _tag(name: str, value: Any) -> dict[str, Any]:
     return {TYPE: name, VALUE: value}
 
 
-def _pack(value: Any, path: str) -> Any:
+def _pack(value: Any) -> Any:
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -73,37 +80,57 @@ def _pack(value: Any, path: str) -> Any:
     if kind is float:
         return value if math.isfinite(value) else _tag("float", repr(value))
     if kind is list:
-        return [_pack(entry, f"{path}[{index}]") for index, entry in enumerate(value)]
+        return _entries(value)
     if kind is dict:
-        return _pack_dict(value, path)
-    return _pack_other(value, path)
+        return _pack_dict(value)
+    return _pack_other(value)
 
 
 def _pack_text(value: str) -> Any:
     # PostgreSQL keeps no NUL, and UTF-8 no lone surrogate: such strings travel as bytes.
-    if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value if char > "\ud7ff"):
-        return _tag("str", base64.b64encode(value.encode("utf-8", "surrogatepass")).decode("ascii"))
-    return value
+    if "\x00" not in value and (value.isascii() or _is_utf8(value)):
+        return value
+    return _tag("str", base64.b64encode(value.encode("utf-8", "surrogatepass")).decode("ascii"))
 
 
-def _pack_dict(value: dict[Any, Any], path: str) -> Any:
+def _is_utf8(value: str) -> bool:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _pack_dict(value: dict[Any, Any]) -> Any:
     packed: dict[str, Any] = {}
-    tagged = False
-    for key, entry in value.items():
-        if isinstance(key, str):
-            name = str.__str__(key)
-            if "\x00" in name or (not name.isascii() and _pack_text(name) is not name):
-                raise _Refused(f"a key at value{path} holds a NUL or a lone surrogate", "Use plain text as keys.")
-        elif isinstance(key, _PLAIN_KEYS):
-            name = json.dumps(key)  # 1 becomes "1", as in Airflow and in JSON itself
-        else:
-            raise _Refused(
-                f"the dict at value{path} has a key of type {_type_name(key)}",
-                "Use strings or numbers as keys.",
-            )
-        tagged = tagged or name == TYPE
-        packed[name] = _pack(entry, f"{path}[{name!r}]")
-    return _tag("dict", packed) if tagged else packed
+    name: Any = ""
+    try:
+        for key, entry in value.items():
+            name = key if type(key) is str and key.isascii() and "\x00" not in key else _pack_key(key)
+            packed[name] = _pack(entry)
+    except _Refused as refused:
+        if not refused.about_key:
+            refused.path.append(f"[{name!r}]")
+        refused.about_key = False
+        raise
+    return _tag("dict", list(packed.items())) if TYPE in packed else packed
+
+
+def _pack_key(key: Any) -> str:
+    if isinstance(key, str):
+        name = str.__str__(key)
+        if _pack_text(name) is not name:
+            raise _key_refused("a key of {path} holds a NUL or a lone surrogate")
+        return str(name)
+    if isinstance(key, _PLAIN_KEYS):
+        return json.dumps(key)  # 1 becomes "1", as in Airflow and in JSON itself
+    raise _key_refused("{path} has a key of type " + _type_name(key))
+
+
+def _key_refused(message: str) -> _Refused:
+    refused = _Refused(message, "Use plain text or numbers as keys.")
+    refused.about_key = True
+    return refused
 
 
 def _zone_key(value: datetime) -> str | None:
@@ -123,30 +150,34 @@ def _pack_moment(value: datetime) -> Any:
     return _tag("pendulum" if is_pendulum else "datetime", packed)
 
 
-def _pack_dataclass(value: Any, path: str) -> Any:
+def _pack_dataclass(value: Any) -> Any:
     cls = type(value)
-    name = _import_name(cls, path)
-    fields = {
-        field.name: _pack(getattr(value, field.name), f"{path}.{field.name}") for field in dataclasses.fields(cls)
-    }
+    name = _import_name(cls)
+    fields = []
+    for field in dataclasses.fields(cls):
+        try:
+            fields.append([field.name, _pack(getattr(value, field.name))])
+        except _Refused as refused:
+            refused.path.append(f".{field.name}")
+            raise
     return _tag("dataclass", {"class": name, "fields": fields})
 
 
-def _import_name(cls: type, path: str) -> str:
+def _import_name(cls: type) -> str:
     if "<locals>" in cls.__qualname__ or cls.__module__ == "__main__":
         raise _Refused(
-            f"value{path} is of class {cls.__qualname__}, which no other process can import",
+            "{path} is of class " + f"{cls.__qualname__}, which no other process can import",
             "Define the class at the top level of a module.",
         )
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _pack_other(value: Any, path: str) -> Any:
+def _pack_other(value: Any) -> Any:
     for kind, pack in _PACKERS:
         if isinstance(value, kind):
-            return pack(value, path)
+            return pack(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _pack_dataclass(value, path)
+        return _pack_dataclass(value)
     module = type(value).__module__.partition(".")[0]
     advice = {
         "pandas": "Write the frame to a file or a table, and return its path or name.",
@@ -154,14 +185,14 @@ def _pack_other(value: Any, path: str) -> Any:
         "polars": "Write the frame to a file or a table, and return its path or name.",
     }
     raise _Refused(
-        f"value{path} is of type {_type_name(value)}, and XComs are JSON, never pickles, because a pickle runs "
+        "{path} is of type " + f"{_type_name(value)}, and XComs are JSON, never pickles, because a pickle runs "
         "code when it is read and breaks with the next version of its class",
         advice.get(module, "Return plain values (text, numbers, lists, dicts, dates, bytes) or a dataclass."),
     )
 
 
-def _pack_enum(value: enum.Enum, path: str) -> Any:
-    return _tag("enum", {"class": _import_name(type(value), path), "name": value.name})
+def _pack_enum(value: enum.Enum) -> Any:
+    return _tag("enum", {"class": _import_name(type(value)), "name": value.name})
 
 
 def _type_name(value: Any) -> str:
@@ -169,53 +200,56 @@ def _type_name(value: Any) -> str:
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
 
 
-def _entries(value: Any, path: str) -> list[Any]:
-    return [_pack(entry, f"{path}[{index}]") for index, entry in enumerate(value)]
+def _entries(value: Any) -> list[Any]:
+    packed: list[Any] = []
+    try:
+        for entry in value:
+            packed.append(_pack(entry))
+    except _Refused as refused:
+        refused.path.append(f"[{len(packed)}]")
+        raise
+    return packed
 
 
-def _members(value: Any, path: str) -> list[Any]:
+def _members(value: Any) -> list[Any]:
     """Entries of a set in an order that does not depend on the process's hash seed."""
-    return sorted(_entries(value, path), key=lambda packed: json.dumps(packed, sort_keys=True))
+    return sorted(_entries(value), key=lambda packed: json.dumps(packed, sort_keys=True))
 
 
 # The order matters: datetime is a date, bool an int, an enum may be a str.
-_PACKERS: tuple[tuple[type, Callable[[Any, str], Any]], ...] = (
+_PACKERS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (enum.Enum, _pack_enum),
-    (datetime, lambda value, path: _pack_moment(value)),
-    (date, lambda value, path: _tag("date", date.isoformat(value))),
-    (time, lambda value, path: _tag("time", time.isoformat(value))),
-    (timedelta, lambda value, path: _tag("timedelta", [value.days, value.seconds, value.microseconds])),
-    (Decimal, lambda value, path: _tag("decimal", str(value))),
-    ((bytes), lambda value, path: _tag("bytes", base64.b64encode(value).decode("ascii"))),
-    ((bytearray), lambda value, path: _tag("bytes", base64.b64encode(value).decode("ascii"))),
-    (tuple, lambda value, path: _tag("tuple", _entries(value, path))),
-    (frozenset, lambda value, path: _tag("frozenset", _members(value, path))),
-    (set, lambda value, path: _tag("set", _members(value, path))),
-    (UUID, lambda value, path: _tag("uuid", str(value))),
-    (PurePath, lambda value, path: _tag("path", str(value))),
-    (str, lambda value, path: _pack(str.__str__(value), path)),
-    (int, lambda value, path: _pack(int(value), path)),
-    (float, lambda value, path: _pack(float(value), path)),
-    (dict, lambda value, path: _pack_dict(value, path)),
-    (list, lambda value, path: _entries(value, path)),
+    (datetime, lambda value: _pack_moment(value)),
+    (date, lambda value: _tag("date", date.isoformat(value))),
+    (time, lambda value: _tag("time", time.isoformat(value))),
+    (timedelta, lambda value: _tag("timedelta", [value.days, value.seconds, value.microseconds])),
+    (Decimal, lambda value: _tag("decimal", str(value))),
+    ((bytes), lambda value: _tag("bytes", base64.b64encode(value).decode("ascii"))),
+    ((bytearray), lambda value: _tag("bytes", base64.b64encode(value).decode("ascii"))),
+    (tuple, lambda value: _tag("tuple", _entries(value))),
+    (frozenset, lambda value: _tag("frozenset", _members(value))),
+    (set, lambda value: _tag("set", _members(value))),
+    (UUID, lambda value: _tag("uuid", str(value))),
+    (PurePath, lambda value: _tag("path", str(value))),
+    (str, lambda value: _pack(str.__str__(value))),
+    (int, lambda value: _pack(int(value))),
+    (float, lambda value: _pack(float(value))),
+    (dict, lambda value: _pack_dict(value)),
+    (list, lambda value: _entries(value)),
 )
 
 
-def _unpack(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_unpack(entry) for entry in value]
-    if not isinstance(value, dict):
+def _unpack(value: dict[str, Any]) -> Any:
+    """A JSON object, its own members unpacked already."""
+    name = value.get(TYPE)
+    if name is None:
         return value
-    if TYPE not in value:
-        return {key: _unpack(entry) for key, entry in value.items()}
-    name, inner = value[TYPE], value.get(VALUE)
     unpack = _UNPACKERS.get(name)
     if unpack is None:
         raise XComDecodeError(
-            f"An XCom has the unknown type {name!r}.",
-            hint="It was written by a newer execplane: update the worker.",
+            f"An XCom has the unknown type {name!r}.", hint="It was written by a newer execplane: update the worker."
         )
-    return unpack(inner)
+    return unpack(value.get(VALUE))
 
 
 def _unpack_moment(inner: dict[str, Any]) -> datetime:
@@ -251,7 +285,7 @@ def _unpack_dataclass(inner: dict[str, Any]) -> Any:
     cls = _find_class(inner["class"])
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise XComDecodeError(f"An XCom is of class {inner['class']}, which is not a dataclass any more.")
-    fields = {key: _unpack(entry) for key, entry in inner["fields"].items()}
+    fields: dict[str, Any] = dict(inner["fields"])
     known = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := sorted(set(fields) - set(known)):
         raise XComDecodeError(
@@ -275,7 +309,7 @@ def _unpack_enum(inner: dict[str, Any]) -> Any:
 
 
 _UNPACKERS: dict[str, Callable[[Any], Any]] = {
-    "dict": lambda inner: {key: _unpack(entry) for key, entry in inner.items()},
+    "dict": dict,
     "str": lambda inner: base64.b64decode(inner).decode("utf-8", "surrogatepass"),
     "int": int,
     "float": float,
@@ -286,9 +320,9 @@ _UNPACKERS: dict[str, Callable[[Any], Any]] = {
     "timedelta": lambda inner: timedelta(days=inner[0], seconds=inner[1], microseconds=inner[2]),
     "decimal": Decimal,
     "bytes": base64.b64decode,
-    "tuple": lambda inner: tuple(_unpack(entry) for entry in inner),
-    "set": lambda inner: {_unpack(entry) for entry in inner},
-    "frozenset": lambda inner: frozenset(_unpack(entry) for entry in inner),
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
     "uuid": UUID,
     "path": lambda inner: __import__("pathlib").Path(inner),
     "dataclass": _unpack_dataclass,

@@ -90,6 +90,23 @@ def _notify(topics: Sequence[str]) -> None:
         cursor.execute("SELECT pg_notify(%s, %s)", [NOTIFY_CHANNEL, payload.decode()])
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether the error means that the database did not answer, and not a fault of what was asked."""
+    return isinstance(error, (Unavailable, OperationalError, InterfaceError))
+
+
+def mend_connection() -> None:
+    """After an error in a loop's thread: a connection that no longer works is closed, and the next query opens one."""
+    if not connection.in_atomic_block:
+        connection.close_if_unusable_or_obsolete()
+
+
+def close_connection() -> None:
+    """This thread is done with the database."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
 def database_now() -> datetime:
     """The database's clock: leases compare with nothing else. On SQLite that is this machine's."""
     sql = "SELECT clock_timestamp()" if is_postgresql() else "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')"

@@ -100,20 +100,16 @@ def past(dag_id: str, before: datetime, task_ids: Collection[str], *, scheduled_
     return PastRow(logical_date=previous[1], states=states, seen=frozenset(seen))
 
 
-def running_runs(dag_id: str) -> int:
-    """Runs of the DAG in the state running (dagrun_active)."""
-    return DagRun.objects.filter(dag_id=dag_id, state="running").count()
+def any_active_run(dag_id: str) -> bool:
+    """Whether a run of the DAG is queued or running (dagrun_active)."""
+    return DagRun.objects.filter(dag_id=dag_id, state__in=["queued", "running"]).exists()
 
 
-def older_queued_run(dag_id: str, run_pk: int) -> bool:
-    """Whether a run of the DAG has been waiting longer (dagrun_active)."""
-    return DagRun.objects.filter(dag_id=dag_id, state="queued", pk__lt=run_pk).exclude(decide_at=None).exists()
-
-
-def later_runs_waiting(dag_id: str, after: datetime) -> list[int]:
-    """Active runs of the DAG that may depend on this one."""
-    rows = DagRun.objects.filter(dag_id=dag_id, state="running", logical_date__gt=after, decide_at=None)
-    return list(rows.values_list("pk", flat=True)[:100])
+def later_runs_waiting(dag_id: str, after: datetime, now: datetime) -> list[int]:
+    """Running runs of the DAG that may depend on this one and would not be decided soon by themselves."""
+    rows = DagRun.objects.filter(dag_id=dag_id, state="running", logical_date__gt=after)
+    rows = rows.filter(Q(decide_at=None) | Q(decide_at__gt=now))
+    return list(rows.order_by("logical_date").values_list("pk", flat=True)[:100])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,6 +176,13 @@ class LastScheduled:
     interval_start: datetime | None
     interval_end: datetime | None
     run_after: datetime
+
+
+def due_dag(dag_id: str) -> DueDag | None:
+    """One DAG as it stands now, if it may get scheduled runs at all."""
+    rows = Dag.objects.filter(pk=dag_id, active=True, latest_version__isnull=False)
+    row = rows.values_list(*_DUE_FIELDS).first()
+    return None if row is None else _due(row)
 
 
 def last_scheduled(dag_id: str) -> LastScheduled | None:

@@ -12,7 +12,7 @@ from execplane.store.queries.tasks import Cell, summary_state
 from execplane.web import layout, words
 
 NODE_HEIGHT = 44.0
-_LETTER = 7.1
+_LETTER, _SMALL_LETTER = 7.9, 6.8
 _MIN_WIDTH, _MAX_LETTERS = 116.0, 30
 
 
@@ -109,7 +109,7 @@ def _cut(text: str) -> str:
 
 
 def _width(label: str, task: TaskSpec, cell: Cell | None) -> float:
-    letters = max(len(_cut(label)) * _LETTER, len(_cut(_sub(task, cell))) * 6.2)
+    letters = max(len(_cut(label)) * _LETTER, len(_cut(_sub(task, cell))) * _SMALL_LETTER)
     return max(_MIN_WIDTH, letters + 46)
 
 

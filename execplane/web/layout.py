@@ -84,6 +84,12 @@ def draw(
             # Several edges between two groups are drawn as one between the boxes: 10 x 10 lines tell less.
             source, target = real[0] if len(real) == 1 else ends
             bends = [(origin[0] + x, origin[1] + y) for x, y in levels[group].bends.get(ends, [])]
+            # Inside a group the line runs level with its end, so that it does not cut through other members.
+            if source != ends[0]:
+                box = where[ends[0]]
+                bends.insert(0, (box.x + box.width, where[source].y + where[source].height / 2))
+            if target != ends[1]:
+                bends.append((where[ends[1]].x, where[target].y + where[target].height / 2))
             routes.append(_route(where[source], where[target], bends))
     top = levels[None]
     return Drawing(width=top.width, height=top.height, boxes=tuple(boxes), routes=tuple(routes))

@@ -116,12 +116,32 @@ def _digest_of(folder: Path, paths: Iterable[str]) -> str:
     return bundle_digest(make_manifest(files))
 
 
+def _unpack_one(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Plain files and folders only. (tarfile's own filters came with Python 3.11.4; Debian 12 has 3.11.2.)"""
+    parts = Path(member.name).parts
+    if not parts or ".." in parts or Path(member.name).is_absolute() or not (member.isreg() or member.isdir()):
+        raise tarfile.TarError(f"the member {member.name!r} is not a plain file below the folder")
+    target = folder.joinpath(*parts)
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(member)
+    assert source is not None
+    with source, open(target, "xb") as file:
+        shutil.copyfileobj(source, file)
+    from execplane.bundles.manifest import EXECUTABLE_MODE, PLAIN_MODE
+
+    target.chmod(EXECUTABLE_MODE if member.mode & stat.S_IXUSR else PLAIN_MODE)
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a bundle; nothing may leave `folder` or bring devices, owners or set-id bits."""
     folder.mkdir()
     try:
         with tarfile.open(archive, "r:gz") as tar:
-            tar.extractall(folder, filter="data")
+            for member in tar:
+                _unpack_one(tar, member, folder)
     except (tarfile.TarError, EOFError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise FilesMissing(

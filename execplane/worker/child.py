@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -20,6 +21,7 @@ from typing import NoReturn
 from execplane.contract.clock import Clock
 from execplane.contract.messages import ClaimAnswer, ErrorInfo
 from execplane.contract.workload import WorkerStart
+from execplane.sdk.masking import mask
 from execplane.worker.channel import ChildEnd, Result
 from execplane.worker.options import WorkerOptions
 
@@ -87,8 +89,13 @@ def error_info(error: BaseException) -> ErrorInfo:
     )
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _prctl(option: int, value: int) -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    _libc().prctl(option, value, 0, 0, 0)
 
 
 def _set_apart(supervisor_pid: int, options: WorkerOptions) -> None:
@@ -132,7 +139,7 @@ def _end_lines() -> None:
 
 
 class LogHandler(logging.Handler):
-    """Each record goes to the supervisor whole, with its level and its logger's name."""
+    """Each record goes to the supervisor whole, with its level and its logger's name; known secrets are hidden."""
 
     def __init__(self, work: Work) -> None:
         super().__init__()
@@ -145,7 +152,7 @@ class LogHandler(logging.Handler):
             message = self.format(record)
         except Exception as error:  # a wrong number of arguments must not fail the task
             message = f"{record.msg!r} % {record.args!r}: {error}"
-        self._end.line(message, at=self._now(), level=record.levelname, logger=record.name)
+        self._end.line(mask(message), at=self._now(), level=record.levelname, logger=record.name)
 
 
 class StreamToLog(io.TextIOBase):
@@ -196,4 +203,4 @@ class StreamToLog(io.TextIOBase):
             self._rest = ""
 
     def _send(self, text: str) -> None:
-        self._end.line(text.replace("\x00", "\ufffd"), at=self._now(), stream=self._stream)
+        self._end.line(mask(text.replace("\x00", "\ufffd")), at=self._now(), stream=self._stream)

@@ -23,7 +23,8 @@ class Death:
     stopped: str | None = None
     """Somebody told it to stop: the reason."""
     killed: str = ""
-    """Why the supervisor killed it: "" | "grace" | "timeout" | "import" | "lost" | "linger"."""
+    """Why the supervisor killed it: "" | "grace" | "timeout" | "import" | "lost" | "linger" | "fenced" (which is not
+    to be concluded, as nothing is reported then)."""
     limit_seconds: float = 0.0
     """The time that was over, for `killed`."""
     out_of_memory: bool = False

@@ -67,10 +67,12 @@ class Courier:
         self.bundle_found = ""
         self._sleep_until = float("inf")
         self._complained = False
+        self._refused = False
 
     @property
     def reachable(self) -> bool:
-        return not self._client.failing
+        """Lines get through; else the task must not wait for them."""
+        return not (self._client.failing or self._refused)
 
     @property
     def started(self) -> bool:
@@ -149,6 +151,7 @@ class Courier:
             self._sleep()
             try:
                 self._send_due()
+                self._refused = False
             except Fenced as fenced:
                 self.orders.fenced = True
                 self.orders.reason = fenced.message
@@ -159,6 +162,8 @@ class Courier:
             except ExecplaneError as error:
                 # A refusal that asking again will not mend (a newer API, a bug): the task is not to blame, so it
                 # goes on, and the self-fence ends it if nothing gets through.
+                self._refused = True
+                self._nudge()
                 self._complain(error)
                 self.pause(self._claim.heartbeat_seconds)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import secrets
 import signal
 import sys
@@ -23,20 +22,19 @@ from execplane import __version__
 from execplane.contract.clock import Clock
 from execplane.contract.errors import ExecplaneError
 from execplane.contract.logs import LogRecord
-from execplane.contract.messages import ClaimAnswer, ClaimRequest, End, EndAnswer, Verdict
+from execplane.contract.messages import ClaimAnswer, ClaimRequest, End, EndAnswer, ErrorInfo, Verdict
 from execplane.contract.process import ExitCode
 from execplane.contract.workload import WorkerStart
 from execplane.worker import bundles, termination
 from execplane.worker.channel import Channel, Result
 from execplane.worker.child import UserCode, Work, adopt_orphans, error_info, task_main
-from execplane.worker.client import Client, Refused, Unreachable, Wait
+from execplane.worker.client import Client, Fenced, Refused, Unreachable
 from execplane.worker.endings import Death, conclude, exit_code
 from execplane.worker.heartbeat import Courier
 from execplane.worker.logs import LogBook
 from execplane.worker.options import WorkerOptions
 from execplane.worker.supervisor import Seen, Signals, Supervisor
 
-FENCED = "fenced"
 POD_SIGTERM = "terminated by SIGTERM, because the pod was deleted or evicted, or its node is drained"
 PROCESS_SIGTERM = "terminated by SIGTERM"
 
@@ -76,7 +74,6 @@ class _Attempt:
         user_code: UserCode | None,
     ) -> None:
         self._start = start
-        self._launch_token = launch_token
         self._identity = identity
         self._options = options
         self._clock = clock
@@ -85,6 +82,19 @@ class _Attempt:
         self._signals = Signals()
         self._token = ""
         self._channel: Channel | None = None
+        self._courier: Courier
+        self._book: LogBook
+        self._claimed = False
+        # One connection for all: the claim's goes on to serve heartbeats, log lines and the end.
+        self._client = Client(
+            start.api_url,
+            lambda: self._token or launch_token(),
+            clock=clock,
+            wait=self._pause,
+            timeout_seconds=options.request_timeout_seconds,
+            backoff_first_seconds=options.backoff_first_seconds,
+            backoff_cap_seconds=options.backoff_cap_seconds,
+        )
         self._found = ""
         self._ending = False
         self._sigterm_reason = POD_SIGTERM if identity.in_pod else PROCESS_SIGTERM
@@ -101,8 +111,6 @@ class _Attempt:
             line_bytes=self._options.log_line_bytes,
             copy=_copy_to_stdout if self._options.log_copy else None,
         )
-        # The courier's waiting ends when it is told to finish; until then its client waits by the courier.
-        self._client = self._new_client(lambda: self._token, self._pause)
         self._courier = Courier(
             self._client,
             self._book,
@@ -113,24 +121,29 @@ class _Attempt:
             new_token=self._renew,
             nudge=self._signals.nudge,
         )
+        self._claimed = True
         try:
             return self._run_claimed(claim)
         finally:
             self._book.close()
 
     def _run_claimed(self, claim: ClaimAnswer) -> ExitCode:
+        result: Result | None
         try:
             folder, self._found = bundles.files_for(
                 claim, self._client, self._options, patience_seconds=claim.self_fence_seconds
             )
         except ExecplaneError as error:
             result = Result(outcome="failed", reason=str(error), error=error_info(error))
-            return self._report(result, Seen())
+        else:
+            result = None
         if self._signals.terminated:
-            return self._report(Result(outcome="terminated", reason=self._sigterm_reason), Seen())
+            result = Result(outcome="terminated", reason=self._sigterm_reason)
+        if result is not None:
+            return self._report(result, Seen())
         self._courier.bundle_found = self._found
         death, seen = self._supervise(claim, folder)
-        if death.killed == FENCED:
+        if death.killed == "fenced":
             self._complain("The attempt was taken away, so its task was killed and nothing is reported.")
             return ExitCode.REFUSED
         result = conclude(death)
@@ -147,11 +160,10 @@ class _Attempt:
             nonce=self._nonce,
             hostname=self._identity.hostname,
             worker_version=__version__,
-            python_version=platform.python_version(),
+            python_version=".".join(map(str, sys.version_info[:3])),
         )
-        client = self._new_client(self._launch_token, self._signals.wait)
         try:
-            return client.call(
+            return self._client.call(
                 "POST", "claim", ClaimAnswer, request, patience_seconds=self._options.claim_patience_seconds
             )
         except Refused as refused:
@@ -171,6 +183,7 @@ class _Attempt:
         pid = os.fork()
         if pid == 0:
             self._signals.forget()
+            self._client.close()
             work = Work(
                 start=self._start,
                 claim=claim,
@@ -212,9 +225,8 @@ class _Attempt:
         patience = self._options.end_patience_seconds
         self._ending = True
         try:
-            rest = self._courier.flush(patience_seconds=patience, keep_bytes=self._options.log_batch_bytes)
-            end = self._end(result, seen, ended_at, rest)
-            self._client.call("POST", "end", EndAnswer, end, patience_seconds=patience)
+            rest = self._flush(patience)
+            self._deliver(self._end(result, seen, ended_at, rest), patience)
         except Refused as refused:
             self._complain(f"The end was refused: {refused}")
             return ExitCode.REFUSED
@@ -223,6 +235,36 @@ class _Attempt:
             return ExitCode.UNREPORTED
         termination.leave(self._options.termination_log, msgspec.structs.replace(verdict, reported=True))
         return exit_code(result)
+
+    def _flush(self, patience: float) -> list[LogRecord]:
+        """Send the lines that do not fit into the End; the rest is returned. Lines that are refused must not cost
+        the report."""
+        try:
+            return self._courier.flush(patience_seconds=patience, keep_bytes=self._options.log_batch_bytes)
+        except Fenced:
+            raise
+        except Refused as refused:
+            self._complain(f"Log lines were refused: {refused}")
+            return []
+
+    def _deliver(self, end: End, patience: float) -> None:
+        """Send the End; where the API does not take its contents (too large, malformed), say that instead."""
+        try:
+            self._client.call("POST", "end", EndAnswer, end, patience_seconds=patience)
+        except Fenced:
+            raise
+        except Refused as refused:
+            sentence = f"The task ended as {end.outcome!r}, but the API refused its report: {refused}"
+            bare = End(
+                nonce=end.nonce,
+                outcome="failed",
+                reason=sentence,
+                error=ErrorInfo(type="ReportRefused", message=sentence),
+                log_offset=end.log_offset,
+                user_code_started_at=end.user_code_started_at,
+                ended_at=end.ended_at,
+            )
+            self._client.call("POST", "end", EndAnswer, bare, patience_seconds=patience)
 
     def _end(self, result: Result, seen: Seen, ended_at: datetime, rest: list[LogRecord]) -> End:
         return End(
@@ -243,23 +285,12 @@ class _Attempt:
             ended_at=ended_at,
         )
 
-    def _new_client(self, token: Callable[[], str], wait: Wait) -> Client:
-        return Client(
-            self._start.api_url,
-            token,
-            clock=self._clock,
-            wait=wait,
-            timeout_seconds=self._options.request_timeout_seconds,
-            backoff_first_seconds=self._options.backoff_first_seconds,
-            backoff_cap_seconds=self._options.backoff_cap_seconds,
-        )
-
     def _pause(self, seconds: float) -> bool:
         """How the client of this attempt waits between tries. A SIGTERM does not end the reporting of an end."""
         if self._ending:
-            self._signals.wait(seconds)
+            self._signals.sleep(seconds)
             return False
-        if self._courier.started:
+        if self._claimed and self._courier.started:
             return self._courier.pause(seconds)
         return self._signals.wait(seconds)
 

@@ -25,6 +25,7 @@ from execplane.worker.options import WorkerOptions
 
 _READ_BYTES = 64 * 1024
 _MESSAGES_PER_TURN = 500
+_LONGEST_POLL_SECONDS = 60.0
 _READABLE = select.POLLIN | select.POLLHUP
 
 
@@ -60,9 +61,13 @@ class Signals:
     def wait(self, seconds: float) -> bool:
         """Sleep so long; True, perhaps early, once SIGTERM has come."""
         if not self.terminated:
-            select.select([self._read], [], [], seconds)
-            self.clear()
+            self.sleep(seconds)
         return self.terminated
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep so long, or until the next signal."""
+        select.select([self._read], [], [], seconds)
+        self.clear()
 
     def forget(self) -> None:
         """In a child: default handling again."""
@@ -128,7 +133,8 @@ class Supervisor:
             poller.register(fd, _READABLE)
         held_back = False
         while self._status is None:
-            poller.poll(max(0.0, self._next_time() - self._clock.monotonic()) * 1000 + 1)
+            wait_seconds = max(0.0, self._next_time() - self._clock.monotonic())
+            poller.poll(min(wait_seconds, _LONGEST_POLL_SECONDS) * 1000 + 1)
             self._signals.clear()
             self._obey()
             if held_back != self._too_much():

@@ -40,6 +40,13 @@ from execplane.worker.run import Identity, run_attempt
 
 PRELOADED = ("ctypes", "http.client", "jinja2", "pendulum", "execplane.bundles.manifest", "execplane.worker.usercode")
 """What every worker needs, beside the sdk: loaded once here, shared by all forks."""
+DEFAULTS = {
+    # Where execplane itself runs in a pod, the termination message is its own.
+    "termination_log": "",
+    # The API is next door, so lines may come as soon as a reader would like them.
+    "log_flush_seconds": 1.0,
+}
+"""How options of local workers differ from those in pods."""
 _READ_BYTES = 1 << 20
 
 
@@ -156,7 +163,7 @@ def main(arguments: list[str]) -> None:
     """`python -m execplane.worker.zygote <descriptor of the socket> <WorkerOptions as JSON>`."""
     control = socket.socket(fileno=int(arguments[0]))
     control.set_inheritable(False)
-    options = msgspec.json.decode(arguments[1], type=WorkerOptions)
+    options = msgspec.convert({**DEFAULTS, **msgspec.json.decode(arguments[1])}, WorkerOptions)
     preload()
     adopt_orphans()
     # What is loaded now is never collected, so that a collection in a child does not copy the shared pages.

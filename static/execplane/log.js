@@ -197,7 +197,9 @@ class Log {
     time.textContent = clockTime(new Date(line.at));
     const text = document.createElement("span");
     text.className = "text";
-    if (LEVELS[line.level] >= 30) {
+    const above = this.view[index - 1];
+    // The lines of one record (a traceback) carry its level once.
+    if (LEVELS[line.level] >= 30 && !(above && above.level === line.level && above.at === line.at)) {
       const level = document.createElement("b");
       level.className = "level";
       level.textContent = line.level;

@@ -51,7 +51,7 @@ function put(element, text) {
 function render(element, now) {
   const date = new Date(element.dateTime);
   if (element.classList.contains("abs")) {
-    put(element, stamp(date));
+    put(element, stamp(date) + (element.classList.contains("ms") ? "." + pad(date.getUTCMilliseconds(), 3) : ""));
     element.title = `${ago(date, now)} · ${stamp(date, false)} UTC`;
   } else if (element.classList.contains("rel")) {
     put(element, ago(date, now));

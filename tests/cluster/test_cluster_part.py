@@ -263,7 +263,8 @@ def environment_without_existing_parts() -> dict[str, str]:
 def traces(place: Path, names: set[str], address: str) -> list[str]:
     """All that this machine shows of the servers whose folders are in `place`: one line each, kind first."""
     found = [f"folder {path}" for path in place.iterdir()]
-    found += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob("*/*") if path.name in names]
+    groups = [path for pattern in ("*", "*/*") for path in Path("/sys/fs/cgroup").glob(pattern)]
+    found += [f"cgroup {path}" for path in groups if path.name in names]
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     found += [f"mount {line}" for line in mounts if f"{place}/" in line]
     local = Path("/proc/net/fib_trie").read_text().splitlines()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -120,19 +120,19 @@ def _nobody(cluster: Cluster, namespace: str, folder: Path) -> Client:
 )
 def test_other_tokens_are_refused(cluster: Cluster, namespace: str, client: Client, what: str, said: str) -> None:
     make_pod(cluster, namespace, "bearer", "sleep", "600")
-    plain = ("create", "token", "default", f"--namespace={namespace}", "--audience=execplane")
-    token = {
-        "other audience": lambda: pod_token(cluster, namespace, "bearer", "elsewhere"),
-        "not bound": lambda: cluster.kubectl(*plain).strip(),
-        "no token": lambda: "garbage",
-        "tampered": lambda: _tampered(pod_token(cluster, namespace, "bearer")),
-    }[what]()
+    token = _bad_token(cluster, namespace, what)
     with pytest.raises(TokenRefused, match=said):
         TokenVerifier(client, SystemClock()).verify_worker_token(token)
 
 
-def _tampered(token: str) -> str:
-    head, payload, signature = token.split(".")
+def _bad_token(cluster: Cluster, namespace: str, what: str) -> str:
+    if what == "no token":
+        return "garbage"
+    if what == "other audience":
+        return pod_token(cluster, namespace, "bearer", "elsewhere")
+    if what == "not bound":
+        return cluster.kubectl("create", "token", "default", f"--namespace={namespace}", "--audience=execplane").strip()
+    head, payload, signature = pod_token(cluster, namespace, "bearer").split(".")
     return f"{head}.{payload}.{signature[:-8]}AAAAAAAA"
 
 
@@ -192,7 +192,7 @@ def test_a_reader_who_stops_leaves_no_broken_connection_behind(
 ) -> None:
     make_pod(cluster, namespace, "talker", "sh", "-c", "while true; do echo again; sleep 0.05; done")
     eventually(lambda: read_log(client, namespace, "talker"), 30, ignore=(BadRequest,))
-    following = follow_log(client, namespace, "talker")
+    following = cast("Generator[bytes, None, None]", follow_log(client, namespace, "talker"))
     assert next(following) == b"again"
     following.close()
     for _ in range(5):

@@ -283,6 +283,7 @@ def test_a_kept_pod_does_not_keep_its_sidecar(cluster: Cluster, namespace: str, 
     assert found is not None
     assert found["status"]["phase"] == "Running"
     executor.clean([handle_of(intent, gone.uid)], failed=True)
+    assert facts.wait(Cleaned, intent.attempt_id).kept
 
     def all_ended() -> bool:
         kept = pod_of(cluster, intent)
@@ -304,6 +305,26 @@ def test_a_failed_pod_is_deleted_when_the_policy_says_so(cluster: Cluster, names
     executor.clean([handle_of(intent, gone.uid)], failed=True)
     facts.wait(Cleaned, intent.attempt_id)
     assert pod_of(cluster, intent) is None
+
+
+def test_a_clean_up_waits_for_the_end_of_a_container_that_has_reported_its_own(namespace: str, start: Start) -> None:
+    executor, facts = start()
+    intent = executor.build(workload(namespace, "sh", "-c", "sleep 2; exit 0"))
+    executor.launch([intent])
+    eventually(lambda: any(fact.started_at for fact in facts.of(Progress, intent.attempt_id)), 60)
+    executor.clean([handle_of(intent, facts.of(Acknowledged, intent.attempt_id)[0].uid)], failed=False)
+    gone = facts.wait(Gone, intent.attempt_id)
+    assert (gone.finished, gone.diagnosis.exit_code) == (True, 0)
+    assert not facts.wait(Cleaned, intent.attempt_id).kept
+
+
+def test_a_container_that_does_not_end_is_deleted_all_the_same(namespace: str, start: Start) -> None:
+    executor, facts = start(settle_seconds=0.5)
+    intent = executor.build(workload(namespace, *SLEEP))
+    executor.launch([intent])
+    uid = facts.wait(Acknowledged, intent.attempt_id).uid
+    executor.clean([handle_of(intent, uid)], failed=False)
+    facts.wait(Cleaned, intent.attempt_id)
 
 
 # After a restart of ours

@@ -29,8 +29,10 @@ from tests.unit.worker.stub_api import StubApi, claim_answer
 ROOT = Path(__file__).parents[2]
 F = TypeVar("F")
 DAG_FILE = """
-import os, signal, subprocess, time
+import os, signal, subprocess, sys, time
+from datetime import timedelta
 from execplane import DAG, task
+from execplane.sdk import BaseOperator, BashOperator
 
 with DAG("dag", schedule=None):
 
@@ -69,6 +71,27 @@ with DAG("dag", schedule=None):
         print(sorted(name for name in os.environ if name.startswith("EXECPLANE_")))
         print("args", open("/proc/self/cmdline").read(), open("/proc/self/environ").read())
 
+    @task(execution_timeout=timedelta(seconds=0.3))
+    def slow():
+        while True:
+            time.sleep(1)
+
+    @task
+    def leaves(how):
+        {"sys.exit": sys.exit, "os._exit": os._exit}[how](3)
+
+    class Careful(BaseOperator):
+        def execute(self, context):
+            self.log.info("sleeper %s", os.getpid())
+            while True:
+                time.sleep(1)
+
+        def on_kill(self):
+            self.log.info("on_kill was called")
+
+    Careful(task_id="careful")
+    BashOperator(task_id="bash", bash_command="echo sleeper $$; exec sleep 1000")
+    leaves.override(task_id="sys_exit")("sys.exit"), leaves.override(task_id="os_exit")("os._exit"), slow()
     quick(), fails(), crashes(), waits("{stop}"), deaf(), environment()
 """
 
@@ -235,6 +258,36 @@ def test_stop_ends_a_polite_task_as_terminated(executor: LocalExecutor, facts: F
     assert gone.diagnosis.exit_code == 1
     assert (api.ends[1].outcome, api.ends[1].reason) == ("terminated", "cancelled by alice")
     assert process_info(process) is None
+
+
+@pytest.mark.parametrize("task_id", ["careful", "bash"])
+def test_stop_calls_the_operators_on_kill(executor: LocalExecutor, facts: Facts, api: StubApi, task_id: str) -> None:
+    careful = intent(executor, 1, task_id)
+    executor.launch([careful])
+    process = int(eventually(lambda: [m for m in api.messages(1) if "sleeper" in m])[0].split()[-1])
+    executor.stop([handle(careful, facts.await_one(Acknowledged, 1).uid)], grace_seconds=10)
+    facts.await_one(Gone, 1)
+    assert (api.ends[1].outcome, api.ends[1].reason) == ("terminated", "terminated by SIGTERM")
+    assert process_info(process) is None
+    if task_id == "careful":
+        assert "on_kill was called" in api.messages(1)
+
+
+@pytest.mark.parametrize(
+    ("task_id", "outcome", "said"),
+    [
+        ("slow", "timeout", "execution_timeout of 0.3 s"),
+        ("sys_exit", "failed", "SystemExit: 3"),
+        ("os_exit", "failed", "exited with code 3"),
+    ],
+)
+def test_every_way_out_of_a_task_is_told(
+    executor: LocalExecutor, facts: Facts, api: StubApi, task_id: str, outcome: str, said: str
+) -> None:
+    executor.launch([intent(executor, 1, task_id)])
+    assert facts.await_one(Gone, 1).diagnosis.exit_code == 1
+    assert api.ends[1].outcome == outcome
+    assert said in api.ends[1].reason
 
 
 def test_stop_kills_what_is_deaf_and_all_its_processes(executor: LocalExecutor, facts: Facts, api: StubApi) -> None:

@@ -16,7 +16,7 @@ import pytest
 from execplane.bundles.manifest import bundle_digest, make_manifest
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.logs import LogRecord
-from execplane.contract.messages import Verdict, XComValue
+from execplane.contract.messages import SecretValue, Verdict, XComValue
 from execplane.contract.process import ExitCode
 from execplane.contract.workload import WorkerStart
 from tests.unit.worker.stub_api import StubApi, claim_answer
@@ -45,6 +45,16 @@ with DAG("etl", schedule="@daily", start_date=datetime(2026, 1, 1)) as dag:
 
     load(extract())
     BashOperator(task_id="bash", bash_command="echo {{ ds }}; echo to stderr >&2; echo last")
+    @task
+    def secrets():
+        import logging
+        from execplane.sdk import Variable
+        password = Variable.get("db_password")
+        print("printed", password)
+        logging.getLogger("x").info("logged %s", password)
+
+    secrets()
+    BashOperator(task_id="secret_bash", bash_command="echo said {{ var.value.db_password }}")
     BashOperator(task_id="undefined", bash_command="echo {{ no_such_name }}")
 """,
     "helpers.py": b"def shout(text):\n    return text.upper()\n",
@@ -136,6 +146,15 @@ def test_a_bash_task_shows_both_streams_and_its_rendered_command(pod: Pod, api: 
     rendered = api.ends[1].rendered
     assert rendered is not None
     assert rendered["bash_command"].startswith("echo 2026-01-02")
+
+
+@pytest.mark.parametrize("task_id", ["secrets", "secret_bash"])
+def test_secrets_that_a_task_has_read_are_hidden_in_its_log(pod: Pod, api: StubApi, task_id: str) -> None:
+    api.variables["db_password"] = SecretValue(value="hunter2hunter2")
+    assert pod.run(task_id).returncode == ExitCode.SUCCESS
+    said = "\n".join(api.messages())
+    assert "***" in said
+    assert "hunter2" not in said + repr(api.ends[1].rendered)
 
 
 def test_an_undefined_template_variable_fails_with_its_name(pod: Pod, api: StubApi) -> None:

@@ -234,6 +234,21 @@ def test_what_a_task_leaves_running_is_killed_at_its_end(api: StubApi, start_wor
     assert process_info(int(api.messages()[0].split()[1])) is None
 
 
+def test_a_swarm_of_processes_dies_on_cancel(api: StubApi, start_worker: Workers) -> None:
+    api.answer = msgspec.structs.replace(api.answer, grace_seconds=0.2)
+    worker = start_worker("swarm")
+    said = eventually(lambda: found if len(found := api.messages()) == 16 else None)
+    os.kill(worker.pid, signal.SIGTERM)
+    assert worker.wait(20) == ExitCode.FAILED
+    assert [message for message in said if process_info(int(message.split()[1])) is not None] == []
+
+
+def test_the_kernel_is_told_to_take_the_task_before_its_supervisor(api: StubApi, start_worker: Workers) -> None:
+    worker = start_worker("oom_score", task_oom_score=300)
+    assert worker.wait(20) == 0, worker.communicate()
+    assert api.messages() == ["300"]
+
+
 def test_a_killed_worker_takes_its_task_along(api: StubApi, start_worker: Workers) -> None:
     worker = start_worker("hang")
     _sleeper(api)
@@ -319,3 +334,42 @@ def test_pods_copy_each_record_with_its_offset_to_stdout(api: StubApi, start_wor
 def _sleeper(api: StubApi) -> int:
     """The pid of the grandchild that `hang` starts."""
     return int(eventually(lambda: [m for m in api.messages() if m.startswith("sleeper")])[0].split()[1])
+
+
+def test_a_report_that_the_api_does_not_take_is_reported_as_that(api: StubApi, start_worker: Workers) -> None:
+    api.statuses["end"] = [413]
+    worker = start_worker("talk")
+    assert worker.wait(20) == ExitCode.SUCCESS, "the exit code tells what the task did"
+    end = api.ends[1]
+    assert end.outcome == "failed"
+    assert "ended as 'success', but the API refused its report" in end.reason
+
+
+def test_refused_log_lines_do_not_cost_the_report(api: StubApi, start_worker: Workers) -> None:
+    api.statuses["logs"] = [400] * 1000
+    worker = start_worker("flood", "20000", log_batch_bytes=1000)
+    assert worker.wait(30) == ExitCode.SUCCESS
+    assert api.ends[1].outcome == "success"
+    assert "Log lines were refused" in worker.communicate()[1]
+
+
+def test_a_terminated_worker_keeps_offering_its_end_without_hurry(api: StubApi, start_worker: Workers) -> None:
+    worker = start_worker("polite", backoff_first_seconds=0.1)
+    eventually(lambda: "waiting" in api.messages())
+    api.go_down()
+    os.kill(worker.pid, signal.SIGTERM)
+    eventually(lambda: len([info for info in all_processes() if info.ppid == worker.pid]) == 0)
+    tries = api.refused_connections
+    eventually(lambda: api.refused_connections >= tries + 3)
+    before = _cpu_seconds(worker.pid)
+    tries = api.refused_connections
+    eventually(lambda: api.refused_connections >= tries + 5)
+    assert _cpu_seconds(worker.pid) - before < 0.1
+    api.down = False
+    assert worker.wait(20) == ExitCode.FAILED
+    assert api.ends[1].outcome == "terminated"
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ def program(name: str) -> Path | None:
 
 
 def require(packages: Mapping[str, str]) -> None:
-    """Make sure that every package of `package -> program or absolute path it brings` is installed."""
+    """Make sure of every package of `package -> the program or absolute path (wildcards allowed) it brings`."""
     if not _missing(packages):
         return
     with locked("apt"):
@@ -41,7 +42,7 @@ def _missing(packages: Mapping[str, str]) -> list[str]:
 
 
 def _present(brings: str) -> bool:
-    return Path(brings).exists() if brings.startswith("/") else program(brings) is not None
+    return bool(glob.glob(brings)) if brings.startswith("/") else program(brings) is not None
 
 
 def _install(names: list[str]) -> bool:

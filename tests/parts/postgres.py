@@ -129,7 +129,7 @@ def require_programs() -> Path:
     """The folder of the newest installed server's programs, installing Debian's when there is none."""
     found = _find_programs()
     if found is None:
-        debian.require({"postgresql": "/usr/lib/postgresql"})
+        debian.require({"postgresql": "/usr/lib/postgresql/*/bin/initdb"})
         found = _find_programs()
     if found is None:
         raise PartUnavailableError(f"no PostgreSQL server programs found; install them or set {URL_VARIABLE}")

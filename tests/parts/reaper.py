@@ -212,7 +212,7 @@ def first_child(pid: int) -> int:
         if numbers := children.read_text().split():
             return int(numbers[0])
         signal.sigtimedwait({signal.SIGCHLD}, 0.01)
-    raise TimeoutError("unshare started nothing")
+    raise TimeoutError("unshare started nothing: does this container lack CAP_SYS_ADMIN?")
 
 
 def clean_up(folder: Path) -> None:
@@ -260,13 +260,15 @@ def main(mode: str, folder: Path, owner_pid: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     assert owner_pid is not None
     owner = os.pidfd_open(owner_pid)
-    if mode == "--namespaces":
-        watch_namespaces(folder, owner)
-    else:
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        serve(children, owner)
-        children.end()
-    clean_up(folder)
+    try:
+        if mode == "--namespaces":
+            watch_namespaces(folder, owner)
+        else:
+            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            serve(children, owner)
+            children.end()
+    finally:
+        clean_up(folder)
 
 
 if __name__ == "__main__":

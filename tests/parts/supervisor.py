@@ -110,7 +110,7 @@ class Supervisor:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(timeout=scaled(60))
+        self._process.wait(timeout=scaled(120))
         self._process.stdout.close()
 
     def _ask(self, verb: str, **request: Any) -> dict[str, Any]:
@@ -127,6 +127,6 @@ class Supervisor:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SupervisedError("the supervisor of the test servers has died")
+            raise SupervisedError("the supervisor of the test servers has died; its own message is on stderr")
         reply: dict[str, Any] = json.loads(line)
         return reply

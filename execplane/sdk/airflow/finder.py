@@ -66,16 +66,24 @@ def _resolve(where: str) -> Any:
 
 def unsupported(module: str, name: str) -> UnsupportedImport:
     """The error for an import of Airflow's that execplane has not: file, line, name, and what to do."""
+    file, line, asked = _importer()
+    if not name and asked.startswith(module + "."):
+        module = asked
     what = f"{module}.{name}" if name else module
-    place = scope.place(*_importer())
+    place = scope.place(file, line)
     return UnsupportedImport(f"{place}: execplane does not have {what}.", hint=paths.advice(module, name))
 
 
-def _importer() -> tuple[str, int]:
+def _importer() -> tuple[str, int, str]:
+    """File and line of the import statement, and the module that it asks for: Python imports the packages around it
+    first, and an author is not helped by hearing of `airflow.providers`."""
     frame: Any = sys._getframe(1)
+    asked = ""
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith("<frozen") and "/importlib/" not in file and not file.startswith(scope._SDK):
-            return file, frame.f_lineno
+        if frame.f_code.co_name == "_find_and_load" and file.startswith("<frozen importlib"):
+            asked = str(frame.f_locals.get("name", asked))
+        if not file.startswith("<frozen") and "/importlib/" not in file and not file.startswith(scope.SDK_FOLDER):
+            return file, frame.f_lineno, asked
         frame = frame.f_back
-    return "", 0
+    return "", 0, asked

@@ -92,6 +92,7 @@ class BashOperator(BaseOperator):
                     last = raw.decode(self.output_encoding, errors="backslashreplace").rstrip()
                     self.log.info("%s", last)
             code = process.wait()
+            self._process = None
         except BaseException:
             self.on_kill()
             raise
@@ -121,7 +122,10 @@ class BashOperator(BaseOperator):
             os.killpg(process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             return
-        process.wait()
+        else:
+            process.wait()
+        finally:
+            self._process = None  # the number may belong to others from now on
 
 
 _TERM_SECONDS = 5.0

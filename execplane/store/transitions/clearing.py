@@ -15,10 +15,10 @@ from execplane.contract.states import (
     TaskState,
 )
 from execplane.store.database import nudge, write
-from execplane.store.models import Attempt, DagRun, TaskInstance, XCom
-from execplane.store.transitions.ending import request_stop
+from execplane.store.models import Attempt, DagRun, TaskInstance
+from execplane.store.transitions.ending import request_stop, reset_instances
 from execplane.store.transitions.events import clean
-from execplane.store.transitions.runs import recheck_dag
+from execplane.store.transitions.runs import plan_again, recheck_dag
 
 _ACTIVE = ["queued", "claimed", "launched", "running", "stopping"]
 
@@ -31,11 +31,10 @@ def clear_instances(ti_ids: Sequence[int], *, actor: str, now: datetime) -> None
         TaskInstance.objects.filter(pk__in=alive).update(
             state=TaskState.RESTARTING, reason=f"cleared by {actor}; waiting for the running attempt to stop"
         )
-        _reset([pk for pk in ti_ids if pk not in alive])
+        reset_instances(pk for pk in ti_ids if pk not in alive)
         _reopen_runs([run.pk for run in runs], now)
         for run in runs:
-            recheck_dag(run.dag_id, now)
-            nudge(f"run:{run.pk}", f"dag:{run.dag_id}", "dags")
+            nudge("scheduler", f"run:{run.pk}", f"dag:{run.dag_id}", "dags")
 
 
 def _lock_runs(ti_ids: Sequence[int]) -> list[DagRun]:
@@ -53,31 +52,18 @@ def _stop(ti_ids: Sequence[int], *, actor: str, reason: str, then: str, now: dat
     return set(alive.values_list("ti_id", flat=True))
 
 
-def _reset(ti_ids: Sequence[int]) -> None:
-    TaskInstance.objects.filter(pk__in=ti_ids).update(
-        state=TaskState.NONE,
-        author_failures=0,
-        infra_failures=0,
-        eligible_at=None,
-        next_cause="clear",
-        skips=None,
-        map_length=None,
-        reason="",
-        started_at=None,
-        ended_at=None,
-    )
-    XCom.objects.filter(ti_id__in=ti_ids).delete()
+def drop_expansion(dag_id: str, run_id: str, task_ids: Sequence[str]) -> None:
+    """Cleared mapped tasks whose inputs run again are expanded anew: all but one of their instances go.
 
-
-def drop_expansion(run_pk: int, task_ids: Sequence[str]) -> None:
-    """Cleared mapped tasks whose inputs run again are expanded anew: all but one instance go, when none is in flight."""
+    Only where all of them were cleared and none is in flight: what one has reached is not thrown away.
+    """
     for task_id in task_ids:
-        rows = TaskInstance.objects.filter(dagrun_id=run_pk, task_id=task_id)
-        if rows.filter(state__in=[*TASK_IN_FLIGHT]).exists():
-            continue
-        rows.exclude(pk=rows.order_by("map_index").values_list("pk", flat=True)[:1].get()).update(
-            state=TaskState.REMOVED
-        )
+        rows = TaskInstance.objects.filter(dagrun__dag_id=dag_id, dagrun__run_id=run_id, task_id=task_id)
+        rows = rows.exclude(state=TaskState.REMOVED)
+        found = list(rows.order_by("map_index").values_list("pk", "state"))
+        if all(state == TaskState.NONE for _, state in found):
+            spare = TaskInstance.objects.filter(pk__in=[pk for pk, _ in found[1:]], state=TaskState.NONE)
+            spare.update(state=TaskState.REMOVED)
 
 
 def _reopen_runs(run_pks: Sequence[int], now: datetime) -> None:
@@ -131,4 +117,5 @@ def mark_run(run_pk: int, state: RunState, *, actor: str, now: datetime) -> None
             started_at=run.started_at or now,
         )
         recheck_dag(run.dag_id, now)
+        plan_again(run.dag_id)
         nudge(f"run:{run_pk}", f"dag:{run.dag_id}", "dags", "scheduler")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -54,6 +55,16 @@ class AttemptEnd:
     xcoms: Sequence[XComRow] = field(default=())
     columns: dict[str, Any] = field(default_factory=dict)
     """More columns of the attempt: peak_memory_bytes, user_code_at, rendered, gone_at, status …"""
+
+
+def lock_attempt(attempt_id: int) -> bool:
+    """Hold the attempt and its run until the caller's `write()` ends; False: there is no such attempt.
+
+    So that what a verdict was found from is what it is written to.
+    """
+    if _lock_run_of(attempt_id) is None:
+        return False
+    return Attempt.objects.select_for_update().filter(pk=attempt_id).values_list("pk").first() is not None
 
 
 def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, nonce: str | None = None) -> bool:
@@ -137,13 +148,16 @@ def _record_late(row: Attempt, end: AttemptEnd, actor: str, now: datetime) -> No
 def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> None:
     """The task instance follows its newest attempt only; a marked or cleared one stays where it was put."""
     target = end.task_state
-    if target is not None:
+    newest = TaskInstance.objects.filter(pk=row.ti_id, attempt_no=row.attempt_no)
+    if target is TaskState.NONE:
+        reset_instances(newest.filter(state=TaskState.RESTARTING).values_list("pk", flat=True))
+    elif target is not None:
         changes: dict[str, Any] = {
             "state": target,
-            "ended_at": now if target not in (TaskState.NONE,) else None,
+            "ended_at": now,
             "eligible_at": end.eligible_at,
             "next_cause": end.next_cause,
-            "reason": clean(end.reason) if target not in (TaskState.SUCCESS, TaskState.NONE) else "",
+            "reason": clean(end.reason) if target is not TaskState.SUCCESS else "",
             "author_failures": F("author_failures") + int(end.author_failure),
             "infra_failures": F("infra_failures") + int(end.infra_failure),
         }
@@ -151,13 +165,31 @@ def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> Non
             changes["skips"] = list(end.skips)
         if end.map_length is not None:
             changes["map_length"] = end.map_length
-        sources = [*task_sources(target)]
-        if target == TaskState.NONE:
-            sources = [TaskState.RESTARTING]
-        TaskInstance.objects.filter(pk=row.ti_id, attempt_no=row.attempt_no, state__in=sources).update(**changes)
+        sources = task_sources(target) & {TaskState.QUEUED, TaskState.RUNNING}
+        newest.filter(state__in=[*sources]).update(**changes)
     WaitingReason.objects.filter(attempt_id=row.pk).delete()
     DagRun.objects.filter(pk=run_pk).update(decide_at=now)
     nudge("scheduler", "driver", f"run:{run_pk}", f"attempt:{row.pk}", f"dag:{row.dag_id}")
+
+
+def reset_instances(ti_ids: Iterable[int]) -> None:
+    """Cleared: back to none, with budgets, results and XComs as before the first try. Inside the caller's `write()`."""
+    ids = list(ti_ids)
+    if not ids:
+        return
+    TaskInstance.objects.filter(pk__in=ids).update(
+        state=TaskState.NONE,
+        author_failures=0,
+        infra_failures=0,
+        eligible_at=None,
+        next_cause=Cause.CLEAR,
+        skips=None,
+        map_length=None,
+        reason="",
+        started_at=None,
+        ended_at=None,
+    )
+    XCom.objects.filter(ti_id__in=ids).delete()
 
 
 def save_xcoms(ti_id: int, attempt_no: int, values: Sequence[XComRow], now: datetime) -> None:
@@ -184,8 +216,11 @@ def save_xcoms(ti_id: int, attempt_no: int, values: Sequence[XComRow], now: date
 def push_xcoms(
     attempt_id: int, ti_id: int, attempt_no: int, values: Sequence[XComRow], map_length: int | None, *, now: datetime
 ) -> None:
-    """XComs of a running task."""
+    """XComs of a running task; those of an attempt that has ended meanwhile are not kept."""
     with write():
+        alive = Attempt.objects.filter(pk=attempt_id, state__in=[AttemptState.RUNNING, AttemptState.STOPPING])
+        if not alive.select_for_update().values_list("pk", flat=True):
+            return
         save_xcoms(ti_id, attempt_no, values, now)
         if map_length is not None:
             TaskInstance.objects.filter(pk=ti_id).update(map_length=map_length)
@@ -210,9 +245,9 @@ def request_stop(
     """Tell attempts to end: gives (cancelled at once, being stopped). Those not yet launched end here and now."""
     with write():
         rows = list(
-            Attempt.objects.select_for_update().filter(
-                pk__in=attempt_ids, state__in=["queued", "claimed", "launched", "running"]
-            )
+            Attempt.objects.select_for_update()
+            .filter(pk__in=attempt_ids, state__in=["queued", "claimed", "launched", "running"])
+            .order_by("pk")
         )
         ended = [row for row in rows if row.state in (AttemptState.QUEUED, AttemptState.CLAIMED)]
         stopping = [row for row in rows if row not in ended]
@@ -254,16 +289,19 @@ def request_stop_of_instances(reasons: dict[int, str], *, actor: str, now: datet
     if not reasons:
         return
     active = ["queued", "claimed", "launched", "running"]
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    for ti_id, reason in reasons.items():
+        by_reason[reason].append(ti_id)
     with write():
-        for ti_id, reason in reasons.items():
-            ids = list(Attempt.objects.filter(ti_id=ti_id, state__in=active).values_list("pk", flat=True))
+        for reason, ti_ids in by_reason.items():
+            ids = list(Attempt.objects.filter(ti_id__in=ti_ids, state__in=active).values_list("pk", flat=True))
             request_stop(ids, actor=actor, reason=reason, then="", now=now)
 
 
 def observe(facts: Sequence[Progress], *, now: datetime) -> None:
     """Times, places and waiting reasons that became known. Finished rows never change."""
     with write():
-        for fact in facts:
+        for fact in sorted(facts, key=lambda fact: fact.attempt_id):  # rows are locked in one order: no deadlocks
             changes: dict[str, Any] = {
                 name: value
                 for name, value in (
@@ -308,7 +346,7 @@ def cleaned(attempt_ids: Sequence[int], at: datetime) -> None:
 def beat(beats: Sequence[tuple[int, str, int, datetime]]) -> None:
     """Heartbeats as (attempt id, nonce, log offset, at): one transaction for all."""
     with write():
-        for attempt_id, nonce, log_offset, at in beats:
+        for attempt_id, nonce, log_offset, at in sorted(beats):  # rows are locked in one order: no deadlocks
             Attempt.objects.filter(pk=attempt_id, nonce=nonce, state__in=["running", "stopping"]).update(
                 heartbeat_at=at, log_offset=log_offset
             )

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from execplane.contract.errors import Conflict
 from execplane.contract.states import RUN_ENDED, RunState, RunType, TaskState, task_sources
@@ -95,7 +96,7 @@ def lock_due_run(now: datetime, skip: Sequence[int] = ()) -> Iterator[LockedRun 
             .select_related("dag")
             .filter(state__in=["queued", "running"], decide_at__lte=now)
             .exclude(pk__in=skip)
-            .order_by("decide_at")
+            .order_by("decide_at", "pk")
             .first()
         )
         yield None if row is None else _locked(row)
@@ -128,6 +129,15 @@ def next_due_at() -> datetime | None:
     )
 
 
+def running_runs(dag_id: str) -> int:
+    """How many runs of the DAG are running (dagrun_active); nobody else starts one until the caller's `write()` ends.
+
+    The DAG's row is locked after the run's, here and in `set_paused`: the order that avoids deadlocks.
+    """
+    list(Dag.objects.filter(pk=dag_id).select_for_update(no_key=True).values_list("pk"))
+    return DagRun.objects.filter(dag_id=dag_id, state=RunState.RUNNING).count()
+
+
 def start_run(run: LockedRun, *, now: datetime) -> None:
     """queued -> running."""
     DagRun.objects.filter(pk=run.pk, state=RunState.QUEUED).update(
@@ -143,24 +153,50 @@ def postpone_run(run: LockedRun, *, decide_at: datetime | None, reason: str) -> 
 
 def end_run(run: LockedRun, state: RunState, *, reason: str, now: datetime) -> None:
     """The run is over; waiting runs of the DAG get their turn."""
+    # Two runs of one DAG may end at once, each locked by its scheduler: so no running one is touched here.
+    queued = DagRun.objects.filter(dag_id=run.dag_id, state=RunState.QUEUED)
     DagRun.objects.filter(pk=run.pk).exclude(state__in=list(RUN_ENDED)).update(
         state=state, ended_at=now, reason=clean(reason, 500), decide_at=None
     )
-    recheck_dag(run.dag_id, now)
+    _recheck(queued, now)
     nudge(f"run:{run.pk}", f"dag:{run.dag_id}", "dags", "scheduler")
 
 
 def recheck_dag(dag_id: str, now: datetime) -> None:
-    """Decide all active runs of the DAG again: a run ended, the DAG was unpaused or changed."""
-    DagRun.objects.filter(dag_id=dag_id, state__in=["queued", "running"]).update(decide_at=now)
-    nudge("scheduler")
+    """Decide all active runs of the DAG again: a run was marked, the DAG was unpaused or changed."""
+    _recheck(DagRun.objects.filter(dag_id=dag_id, state__in=["queued", "running"]), now)
 
 
 def recheck_runs(run_pks: Sequence[int], now: datetime) -> None:
     """Decide these active runs again."""
     if run_pks:
-        DagRun.objects.filter(pk__in=run_pks, state__in=["queued", "running"]).update(decide_at=now)
-        nudge("scheduler")
+        _recheck(DagRun.objects.filter(pk__in=run_pks, state__in=["queued", "running"]), now)
+
+
+def _recheck(rows: QuerySet[DagRun], now: datetime) -> None:
+    """Locked in one order first, whatever order the update would take: no deadlocks."""
+    ids = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
+    DagRun.objects.filter(pk__in=ids, state__in=["queued", "running"]).update(decide_at=now)
+    nudge("scheduler")
+
+
+def plan_again(dag_id: str) -> None:
+    """Compute the DAG's next scheduled run anew: what it depends on has changed."""
+    Dag.objects.filter(pk=dag_id).update(replan=True)
+
+
+def hold_run(run_pk: int, *, decide_at: datetime, reason: str) -> None:
+    """A run that could not be decided does not keep the others waiting."""
+    with write():
+        rows = DagRun.objects.filter(pk=run_pk, state__in=["queued", "running"])
+        rows.update(decide_at=decide_at, reason=clean(reason, 500))
+        nudge(f"run:{run_pk}")
+
+
+def lock_dag(dag_id: str) -> bool:
+    """Plan for this DAG alone until the caller's `write()` ends; False: another scheduler does just that."""
+    rows = Dag.objects.filter(pk=dag_id).select_for_update(skip_locked=True, no_key=True)
+    return bool(rows.values_list("pk", flat=True))
 
 
 def create_instances(run: LockedRun, keys: Sequence[tuple[str, int, TaskState]], *, now: datetime) -> None:
@@ -216,20 +252,16 @@ def move_instances(run: LockedRun, moves: Sequence[Move], *, now: datetime) -> i
 def plan_next_run(
     dag_id: str,
     *,
-    planned_for: datetime | None,
     next_run_at: datetime | None,
     logical_date: datetime | None,
     interval_start: datetime | None,
     interval_end: datetime | None,
-) -> bool:
-    """Set when the DAG's next scheduled run is due, if nobody planned on from `planned_for` meanwhile."""
-    rows = Dag.objects.filter(pk=dag_id, next_run_at=planned_for)
-    return bool(
-        rows.update(
-            next_run_at=next_run_at,
-            next_logical_date=logical_date,
-            next_interval_start=interval_start,
-            next_interval_end=interval_end,
-            replan=False,
-        )
+) -> None:
+    """Set when the DAG's next scheduled run is due. Inside the caller's `write()`, after `lock_dag`."""
+    Dag.objects.filter(pk=dag_id).update(
+        next_run_at=next_run_at,
+        next_logical_date=logical_date,
+        next_interval_start=interval_start,
+        next_interval_end=interval_end,
+        replan=False,
     )

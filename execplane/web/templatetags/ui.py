@@ -71,22 +71,23 @@ def state_label(name: str) -> str:
 
 
 @register.simple_tag
-def when(moment: datetime | None, empty: str = "–") -> SafeString | str:
+def when(moment: datetime | None, empty: str = "–", *, precise: bool = False) -> SafeString | str:
     """A moment, in UTC or, as the reader chooses, local time; the relative hint is its title."""
-    if moment is None:
+    if not moment:
         return empty
     return format_html(
-        '<time class="abs" datetime="{}" title="{}">{}</time>',
+        '<time class="abs{}" datetime="{}" title="{}">{}</time>',
+        " ms" if precise else "",
         words.iso(moment),
         words.ago(moment, wiring.clock().now()),
-        words.stamp(moment),
+        words.stamp(moment) + (f".{moment.microsecond // 1000:03d}" if precise else ""),
     )
 
 
 @register.simple_tag
 def ago(moment: datetime | None, empty: str = "–") -> SafeString | str:
     """How long ago or how soon; the exact moment is its title."""
-    if moment is None:
+    if not moment:
         return empty
     return format_html(
         '<time class="rel" datetime="{}" title="{} UTC">{}</time>',
@@ -99,10 +100,10 @@ def ago(moment: datetime | None, empty: str = "–") -> SafeString | str:
 @register.simple_tag
 def took(start: datetime | None, end: datetime | None = None, empty: str = "–") -> SafeString | str:
     """A duration; while there is no end it counts on."""
-    if start is None:
+    if not start:
         return empty
     text = words.duration(words.between(start, end, wiring.clock().now()))
-    if end is None:
+    if not end:
         return format_html('<time class="since" datetime="{}">{}</time>', words.iso(start), text)
     return format_html('<span class="num">{}</span>', text)
 

@@ -71,7 +71,9 @@ def trigger(request: HttpRequest, dag_id: str) -> HttpResponse:
         "errors": errors,
         "refusal": refusal,
     }
-    return rendering.dialog(request, "web/trigger.html", context, status=422 if given is not None else 200)
+    # In the dialog a refusal is an answer like any other; an error status would only fill the browser's console.
+    refused = given is not None and not rendering.is_htmx(request)
+    return rendering.dialog(request, "web/trigger.html", context, status=422 if refused else 200)
 
 
 def _extras(given: dict[str, str], errors: dict[str, str]) -> tuple[dict[str, Any], datetime | None]:

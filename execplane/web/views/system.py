@@ -89,20 +89,31 @@ def import_errors(request: HttpRequest) -> HttpResponse:
 class LoopLine:
     loop: system.LoopRow
     lease: system.LeaseRow | None
-    stale: bool
+    silent: bool
+    """It said nothing for a while, and no other process runs this loop."""
     holds: bool
 
 
 def loops(request: HttpRequest) -> HttpResponse:
-    """Each loop of each process; stale ones first, because they are why somebody looks here."""
+    """Each loop of each process; silent ones first, because they are why somebody looks here.
+
+    A process that ended leaves its rows behind: they are no alarm while another one does its work.
+    """
     now = wiring.clock().now()
     leases = system.leases()
-    found = []
-    for row in system.loops():
+    rows = system.loops()
+    alive = {row.name for row in rows if now - row.seen_at <= LOOP_STALE}
+    found: list[LoopLine] = []
+    ended: list[LoopLine] = []
+    for row in rows:
         lease = leases.get(row.name)
+        stale = now - row.seen_at > LOOP_STALE
         holds = lease is not None and row.process in (lease.holder, lease.holder.split("/")[0])
-        found.append(LoopLine(loop=row, lease=lease, stale=now - row.seen_at > LOOP_STALE, holds=holds))
-    found.sort(key=lambda line: (not line.stale, line.loop.name, line.loop.process))
-    names = {line.loop.name for line in found}
+        line = LoopLine(loop=row, lease=lease, silent=stale and row.name not in alive, holds=holds)
+        (ended if stale and row.name in alive else found).append(line)
+    found.sort(key=lambda line: (not line.silent, line.loop.name, line.loop.process))
+    ended.sort(key=lambda line: line.loop.seen_at, reverse=True)
+    names = {row.name for row in rows}
     rest = [lease for name, lease in leases.items() if name not in names]
-    return rendering.show(request, "web/loops.html", {"loops": found, "leases": rest, "now": now, "topics": "loops"})
+    context = {"loops": found, "ended": ended[:100], "leases": rest, "now": now, "topics": "loops"}
+    return rendering.show(request, "web/loops.html", context)

@@ -27,9 +27,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 @given(chunks=st.lists(st.binary(max_size=50)))
-def test_a_stream_comes_back_as_it_went_in(
-    tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes]
-) -> None:
+def test_a_stream_comes_back_as_it_went_in(tmp_path_factory: pytest.TempPathFactory, chunks: list[bytes]) -> None:
     store: BlobStore = FileBlobStore(FileBlobOptions(folder=tmp_path_factory.mktemp("blobs")))
     data = b"".join(chunks)
     info = store.put_stream(chunks)
@@ -83,9 +81,7 @@ def test_damaged_bytes_are_noticed_when_asked_for(store: FileBlobStore) -> None:
         list(store.stream(sha256, verify=True))
 
 
-def test_bytes_other_than_announced_are_refused_and_leave_nothing(
-    store: FileBlobStore, tmp_path: Path
-) -> None:
+def test_bytes_other_than_announced_are_refused_and_leave_nothing(store: FileBlobStore, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="SHA-256"):
         store.put_stream([b"abc"], expect="0" * 64)
     assert files_in(tmp_path) == []

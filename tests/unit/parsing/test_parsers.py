@@ -234,6 +234,13 @@ def test_files_see_neither_our_secrets_nor_our_folder(
     assert found["b"].parsed.dags[0].dag_id == "clean"
 
 
+def test_files_are_imported_beside_the_sdk_and_nothing_heavy(make: Callable[..., Bench]) -> None:
+    bench = make(preload=Limits().preload)
+    heavy = ["django", "kubernetes", "pydantic", "execplane.sdk.loader"]
+    bench.write(a=f"import sys\nDAGS = [name for name in {heavy} if name in sys.modules]")
+    assert [dag.dag_id for dag in bench.run("a")["a"].parsed.dags] == ["execplane.sdk.loader"]
+
+
 def test_the_process_starts_with_work_and_ends_without(make: Callable[..., Bench]) -> None:
     bench = make()
     assert bench.parsers.pid is None

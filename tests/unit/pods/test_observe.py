@@ -69,7 +69,8 @@ ENDS: list[tuple[str, dict[str, Any], Category, bool, str]] = [
     ("node lost", {"phase": "Failed", "reason": "NodeLost"}, Category.NODE_LOST, True, "node-1"),
     ("shutdown", {"phase": "Failed", "reason": "Terminated", "message": "imminent node shutdown"},
      Category.DRAINED, True, "imminent"),
-    ("no room", {"phase": "Failed", "reason": "OutOfcpu", "message": "needs 2"}, Category.LAUNCH_ERROR, True, "OutOfcpu"),
+    ("no room", {"phase": "Failed", "reason": "OutOfcpu", "message": "needs 2"},
+     Category.LAUNCH_ERROR, True, "OutOfcpu"),
     ("preempted", disrupted("PreemptionByScheduler"), Category.PREEMPTED, True, "why"),
     ("drained", disrupted("EvictionByEvictionAPI"), Category.DRAINED, True, "drain"),
     ("collected", disrupted("DeletionByPodGC"), Category.NODE_LOST, True, "is gone"),
@@ -104,7 +105,8 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
 
 WAITS: list[tuple[str, dict[str, Any], Category, bool]] = [
     ("missing", waiting("ErrImagePull", 'failed to pull "app:1": app:1: not found'), Category.IMAGE_MISSING, False),
-    ("back-off", waiting("ImagePullBackOff", "Back-off: ErrImagePull: manifest unknown"), Category.IMAGE_MISSING, False),
+    ("back-off", waiting("ImagePullBackOff", "Back-off: ErrImagePull: manifest unknown"),
+     Category.IMAGE_MISSING, False),
     ("no login", waiting("ErrImagePull", "failed to authorize: 401 Unauthorized"), Category.IMAGE_UNAUTHORISED, False),
     ("denied", waiting("ErrImagePull", "pull access denied, repository does not exist or may require authorization: "
                        "authentication required"), Category.IMAGE_UNAUTHORISED, False),
@@ -195,6 +197,11 @@ def test_a_running_pod_that_is_deleted_is_called_so() -> None:
     pod = decode_pod(encoded(statuses(container({"running": {}}), phase="Running")))
     found = observe_deleted(pod)
     assert (found.category, found.sentence) == ("deleted", "Pod pod-1 was deleted while it was Running on node node-1.")
+
+
+def test_fields_that_are_null_count_as_left_out() -> None:
+    found = look({"phase": "Pending", "conditions": None, "containerStatuses": None}, metadata={"annotations": None})
+    assert (found.phase, found.finished) == ("Pending", False)
 
 
 def test_every_category_is_documented() -> None:

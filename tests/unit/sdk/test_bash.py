@@ -93,8 +93,9 @@ def test_a_timeout_ends_the_command_and_its_children(tmp_path: Path) -> None:
         execution_timeout=timedelta(seconds=0.5),
     )
     assert outcome.outcome == "timeout"
-    for pid in pids.read_text().split():
-        eventually(lambda pid=int(pid): not alive(pid), 10)
+    left = [int(pid) for pid in pids.read_text().split()]
+    assert len(left) == 2
+    eventually(lambda: not any(alive(pid) for pid in left), 10)
 
 
 def alive(pid: int) -> bool:

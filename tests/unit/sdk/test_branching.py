@@ -94,7 +94,8 @@ def short_circuit(condition: Any, **kwargs: Any) -> Any:
 
 
 def test_a_false_condition_skips_everything_downstream() -> None:
-    for condition in (False, None, [], 0, ""):
+    conditions: list[Any] = [False, None, [], 0, ""]
+    for condition in conditions:
         assert short_circuit(condition).skip == ("far", "near")
     assert short_circuit([1]).skip == ()
 

@@ -270,9 +270,10 @@ def test_a_task_function_called_with_wrong_arguments_is_refused() -> None:
         def takes(x: int, ds: str) -> None: ...
 
         takes(1)
-        for call in (lambda: takes(), lambda: takes(1, y=2)):
+        wrong: list[dict[str, int]] = [{}, {"x": 1, "y": 2}]
+        for given in wrong:
             with pytest.raises(DagImportError, match="'takes' is called wrongly"):
-                call()
+                takes(**given)
 
 
 def test_kinds_of_task_decorators_that_are_not_supported_say_what_to_use() -> None:
@@ -288,3 +289,12 @@ def test_start_dates_of_tasks_without_a_zone_are_in_the_dags() -> None:
     with new_dag(start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Paris"))) as dag:
         EmptyOperator(task_id="a", start_date=datetime(2024, 2, 1))
     assert spec_of(dag, "a").start_date == datetime(2024, 1, 31, 23, tzinfo=UTC)
+
+
+def test_setup_and_teardown_are_refused_with_advice() -> None:
+    with new_dag():
+        a = EmptyOperator(task_id="a")
+        with pytest.raises(DagImportError, match="'a' is made a setup task"):
+            a.as_setup()
+        with pytest.raises(DagImportError, match="all_done"):
+            a.as_teardown(setups=a)

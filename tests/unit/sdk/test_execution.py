@@ -163,7 +163,8 @@ def test_a_failure_without_retry_calls_the_failure_callback_at_once() -> None:
 def test_a_raising_callback_never_changes_the_end(name: str) -> None:
     ending = raising(ValueError("x")) if name == "on_failure_callback" else (lambda: 1)
     with new_dag() as dag:
-        PythonOperator(task_id="probed", python_callable=ending, **{name: lambda context: 1 / 0})
+        arguments: dict[str, Any] = {"python_callable": ending, name: lambda context: 1 / 0}
+        PythonOperator(task_id="probed", **arguments)
     assert run_task(dag, "probed").outcome == ("failed" if name == "on_failure_callback" else "success")
 
 

@@ -17,6 +17,7 @@ from tests.unit.sdk.building import loaded, parsed, result, run_task, write
 
 REPOSITORY = Path(__file__).parents[3]
 HEAD = """
+# the bodies below start at line 6
 from datetime import datetime
 from execplane import DAG, dag, task
 from execplane.sdk import EmptyOperator, Param
@@ -51,7 +52,7 @@ decorated()
     decorated = found.dag("decorated")
     assert decorated.doc_md == "What it does."
     assert result(run_task(decorated, "one")) == 3
-    with pytest.raises(NotFound, match="no DAG 'lost'.*It has: block, decorated, named"):
+    with pytest.raises(NotFound, match=r"no DAG 'lost'.*It has: block, decorated, named"):
         found.dag("lost")
 
 
@@ -91,7 +92,7 @@ BROKEN: list[tuple[str, str, str]] = [
     (
         "a cron that is none",
         "DAG('d', schedule='61 * * * *', start_date=datetime(2024, 1, 1))",
-        "'61 * * * *' is not a cron",
+        r"'61 \* \* \* \*' is not a cron",
     ),
     ("a preset that is none", "DAG('d', schedule='@fortnightly')", "no preset '@fortnightly'"),
     ("a date that never comes", "DAG('d', schedule='0 0 30 2 *', start_date=datetime(2024, 1, 1))", "30 2"),

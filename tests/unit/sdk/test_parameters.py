@@ -52,8 +52,9 @@ def called_by(ending: Callable[..., Any], **run: Any) -> Probe:
     def probe(given: dict[str, Any]) -> Any:
         calls: list[Any] = []
         filled = {name: (lambda *args: calls.append(args)) for name in given}
+        arguments: dict[str, Any] = {"task_id": "probed", "python_callable": ending, **filled}
         with new_dag() as dag:
-            PythonOperator(task_id="probed", python_callable=ending, **filled)
+            PythonOperator(**arguments)
         run_task(dag, "probed", **run)
         return len(calls)
 
@@ -359,13 +360,15 @@ def retries_inside(given: dict[str, Any]) -> Any:
 def parent_of(given: dict[str, Any]) -> Any:
     with new_dag():
         outer = TaskGroup("outer")
-        return TaskGroup("inner", **dict.fromkeys(given, outer)).group_id
+        arguments: dict[str, Any] = dict.fromkeys(given, outer)
+        return TaskGroup("inner", **arguments).group_id
 
 
 def dag_of_group(given: dict[str, Any]) -> Any:
     other = new_dag("other")
     with new_dag():
-        return TaskGroup("group", **dict.fromkeys(given, other)).dag.dag_id
+        arguments: dict[str, Any] = dict.fromkeys(given, other)
+        return TaskGroup("group", **arguments).dag.dag_id
 
 
 def second_of_a_name(given: dict[str, Any]) -> Any:
@@ -403,8 +406,9 @@ def test_the_table_of_group_effects_is_the_table_of_parameters() -> None:
 # ---- refusals ------------------------------------------------------------------------------------------------------
 
 REFUSED_VALUES: dict[str, Any] = {
-    "sla": timedelta(hours=1), "run_as_user": "root", "inlets": ["x"], "outlets": ["x"], "allow_nested_operators": False,
-    "on_success_callback": print, "on_failure_callback": print, "max_consecutive_failed_dag_runs": 3,
+    "sla": timedelta(hours=1), "run_as_user": "root", "inlets": ["x"], "outlets": ["x"],
+    "allow_nested_operators": False, "on_success_callback": print, "on_failure_callback": print,
+    "max_consecutive_failed_dag_runs": 3,
 }  # fmt: skip
 
 
@@ -443,7 +447,7 @@ def test_an_unknown_parameter_is_named_with_the_nearest_known_one() -> None:
     with new_dag(), pytest.raises(DagImportError, match=r"has no parameter 'retires'.*Did you mean 'retries'"):
         EmptyOperator(task_id="probed", retires=3)
     with new_dag(), pytest.raises(DagImportError, match=r"'bash_comand'|lacks the parameter 'bash_command'"):
-        BashOperator(task_id="probed", bash_comand="true")
+        BashOperator(task_id="probed", bash_comand="true")  # type: ignore[call-arg]
     with pytest.raises(DagImportError, match=r"'schedul'.*Did you mean 'schedule'"):
         DAG("example", schedul="@daily")
 
@@ -451,7 +455,7 @@ def test_an_unknown_parameter_is_named_with_the_nearest_known_one() -> None:
 def test_unknown_keys_of_default_args_are_left_alone_as_in_airflow() -> None:
     with new_dag(default_args={"my_own_key": 1, "bash_command": "echo from default_args"}) as dag:
         EmptyOperator(task_id="empty")
-        BashOperator(task_id="bash")
+        BashOperator(task_id="bash")  # type: ignore[call-arg]
     assert result(run_task(dag, "bash")) == "echo from default_args".removeprefix("echo ")
 
 
@@ -488,6 +492,7 @@ def test_a_value_of_the_wrong_kind_is_refused_with_file_line_and_name(name: str,
     [
         ("max_active_runs", 0), ("catchup", "no"), ("tags", "one"), ("default_args", ["x"]), ("dag_id", "a b"),
         ("timetable_semantics", "3"), ("dagrun_timeout", 60), ("params", [1]), ("owner_links", "x"),
+        ("owner_links", {"ann": "javascript:alert(1)"}),
     ],
 )  # fmt: skip
 def test_a_dag_value_of_the_wrong_kind_is_refused(name: str, value: Any) -> None:
@@ -525,7 +530,7 @@ def test_the_rows_of_each_operator_are_its_signature(name: str) -> None:
     for base in cls.__mro__:
         if base in (BaseOperator, object) or "__init__" not in base.__dict__:
             continue
-        for p in list(inspect.signature(base.__init__).parameters.values())[1:]:
+        for p in list(inspect.signature(base.__dict__["__init__"]).parameters.values())[1:]:
             if p.kind is p.KEYWORD_ONLY:
                 expected.setdefault(p.name, None if p.default is p.empty else p.default)
     rows = {row.name: row.default for row in operator_parameters.CLASSES[name]}

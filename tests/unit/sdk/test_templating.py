@@ -110,7 +110,10 @@ def test_literal_is_no_template() -> None:
 
 
 def test_macros_and_filters_of_the_author() -> None:
-    dag = {"user_defined_macros": {"twice": lambda x: x * 2}, "user_defined_filters": {"loud": str.upper}}
+    dag: dict[str, Any] = {
+        "user_defined_macros": {"twice": lambda x: x * 2},
+        "user_defined_filters": {"loud": str.upper},
+    }
     assert render("{{ twice('a') | loud }}", **dag) == "AA"
 
 

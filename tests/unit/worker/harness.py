@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -173,6 +174,26 @@ def leave_behind(work: Work) -> Result:
     sleeper = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     sleeper.returncode = 0  # the Popen object must not complain that it is still alive
     print("sleeper", sleeper.pid)
+    return Result(outcome="success")
+
+
+@user_code
+def swarm(work: Work) -> Result:
+    """Sixteen deaf processes, each in a session of its own."""
+    _started(work)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for _ in range(4):
+        if os.fork() == 0:
+            os.setsid()
+    print("process", os.getpid())
+    while True:
+        time.sleep(1)
+
+
+@user_code
+def oom_score(work: Work) -> Result:
+    with open("/proc/self/oom_score_adj") as mine, open(f"/proc/{os.getppid()}/oom_score_adj") as supervisors:
+        print(int(mine.read()) - int(supervisors.read()))
     return Result(outcome="success")
 
 

@@ -75,6 +75,7 @@ class StubApi:
         self.transcript: list[tuple[str, str, bytes, int, bytes]] = []
         self.down = False
         """True: every connection is cut without an answer."""
+        self.refused_connections = 0
         self.lose_answers: Counter[str] = Counter()
         """How many answers of a call ("claim", "end" …) are lost after they took effect."""
         self.statuses: dict[str, list[int]] = defaultdict(list)
@@ -262,6 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
         api = self.server.api
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if api.down:
+            api.refused_connections += 1
             self.close_connection = True
             return
         path = self.path.removeprefix("/worker/v1/")

@@ -1,0 +1,19 @@
+"""The addresses under /api/v1/. Run ids may hold a slash, so they are paths, the longer addresses first."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from execplane.api.public import views
+
+app_name = "api"
+urlpatterns = [
+    path("health", views.Health.as_view(), name="health"),
+    path("dags", views.Dags.as_view(), name="dags"),
+    path("dags/refresh", views.Refresh.as_view(), {"dag_id": "refresh"}, name="refresh"),
+    path("dags/<str:dag_id>", views.Dag.as_view(), name="dag"),
+    path("dags/<str:dag_id>/dagRuns", views.DagRuns.as_view(), name="dag-runs"),
+    path("dags/<str:dag_id>/dagRuns/<path:run_id>/taskInstances", views.TaskInstances.as_view(), name="task-instances"),
+    path("dags/<str:dag_id>/dagRuns/<path:run_id>", views.DagRun.as_view(), name="dag-run"),
+    re_path("", views.Nowhere.as_view()),
+]
