@@ -351,6 +351,7 @@ class Deployment:
 
         Raises ConfigError for a name that no loop has.
         """
+        from execplane.executors.driver.loop import DriverLoop
         from execplane.loops.leases import LeaseKeeper
         from execplane.loops.status import StatusLoop
         from execplane.loops.supervisor import Runner
@@ -365,6 +366,8 @@ class Deployment:
         runners: list[Runner] = []
         for loop in loops:
             lease = LeaseKeeper(name=loop.name, holder=self.process, clock=self.clock) if loop.leased else None
+            if lease is not None and isinstance(loop, DriverLoop):
+                loop.may_act = lease.held
             runners.append(Runner(loop=loop, clock=self.clock, bus=self.bus, lease=lease))
         reports: list[Report] = [runner.report for runner in runners]
         status = Runner(loop=StatusLoop(self.process, lambda: reports), clock=self.clock, bus=self.bus)

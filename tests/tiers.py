@@ -1,4 +1,4 @@
-"""The test tiers, in order and fail-fast: static, spine, unit, integration, cluster, browser, bench.
+"""The test tiers, in order and fail-fast: static, then all tests with the spine first, then the benchmarks, small.
 
 `python -m tests.tiers all`, or some tiers by name. The time of each is printed; the first that fails ends the run.
 """
@@ -45,29 +45,45 @@ def _scratch_home() -> str:
     return str(Path(tempfile.gettempdir()) / "execplane-static-home")
 
 
+def everything() -> int:
+    """All tests in one process, so that they share one cluster and one PostgreSQL; the spine comes first."""
+    tiers = ("spine", "unit", "integration", "conformance", "cluster", "browser")
+    return pytest("-x", *(f"tests/{tier}" for tier in tiers if (ROOT / "tests" / tier).is_dir()))
+
+
+def postgresql() -> int:
+    """The tests of the ledger once more, on PostgreSQL."""
+    return call(str(BIN / "pytest"), "-q", "-x", "tests/integration/store", EXECPLANE_TEST_DATABASE="postgresql")
+
+
 TIERS: dict[str, Callable[[], int]] = {
-    "parts": lambda: call(sys.executable, "-m", "tests.parts", "build"),
     "static": static,
-    "spine": lambda: pytest("tests/spine"),
-    "unit": lambda: pytest("tests/unit"),
-    "integration": lambda: pytest("tests/integration"),
-    "cluster": lambda: pytest("tests/cluster"),
-    "browser": lambda: pytest("tests/browser"),
+    "parts": lambda: call(sys.executable, "-m", "tests.parts", "build"),
+    "tests": everything,
+    "postgresql": postgresql,
     "bench": lambda: call(sys.executable, "-m", "bench", "--scale", "0.05"),
+}
+SOME: dict[str, Callable[[], int]] = {
+    "unit": lambda: pytest("-x", "-m", "not slow", "tests/unit"),
+    "spine": lambda: pytest("-x", "tests/spine"),
+    "integration": lambda: pytest("-x", "tests/integration"),
+    "conformance": lambda: pytest("-x", "tests/conformance"),
+    "cluster": lambda: pytest("-x", "tests/cluster"),
+    "browser": lambda: pytest("-x", "tests/browser"),
 }
 
 
 def main(names: list[str]) -> int:
     chosen = list(TIERS) if names == ["all"] else names
-    unknown = [name for name in chosen if name not in TIERS]
-    if unknown or not chosen:
-        print(f"usage: python -m tests.tiers all | {' | '.join(TIERS)}")
+    known = TIERS | SOME
+    if not chosen or set(chosen) - set(known):
+        print(f"usage: python -m tests.tiers all | {' | '.join(known)}")
         return 2
     took: list[tuple[str, float]] = []
     for name in chosen:
         print(f"\n== {name}", flush=True)
         started = time.monotonic()
-        code = TIERS[name]()
+        code = known[name]()
         took.append((name, time.monotonic() - started))
         if code:
             print(f"\nThe tier {name} failed (exit code {code}).")

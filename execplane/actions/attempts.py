@@ -19,8 +19,11 @@ def cancel(actor: Actor, attempt_id: int, reason: str = "", *, clock: Clock = _C
     demand(actor, "cancel attempts")
     now = clock.now()
     with write():
+        clearing.lock_run_of(attempt_id)
         row = task_rows.cancellable(attempt_id)
         if row.ended:
             raise Conflict(f"The attempt has ended already: {row.state}.", hint="Clear the task to run it again.")
+        if row.leaving:
+            raise Conflict("The attempt is being stopped already.", hint="Its task has been given its state.")
         clearing.mark_instances([row.ti_id], TaskState.FAILED, actor=actor.name, now=now, verb="cancelled", why=reason)
         audit(actor.name, "cancel", f"attempt:{attempt_id}", after={"reason": reason}, now=now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from execplane.actions.actor import Actor, demand
 from execplane.contract.clock import Clock, SystemClock
@@ -61,7 +62,7 @@ def clear(
             raise InvalidInput(f"That would clear more than {MOST_CLEARED} task instances.", hint="Clear fewer runs.")
         if not dry_run and found:
             clearing.clear_instances([pk for pk, _ in found], actor=actor.name, now=now)
-            _expand_anew(spec, run, wanted)
+            _expand_anew(spec, [key for _, key in found])
             audit(
                 actor.name,
                 "clear",
@@ -72,15 +73,20 @@ def clear(
     return [key for _, key in found]
 
 
-def _expand_anew(spec: DagSpec, run: task_rows.RunOf, cleared: Collection[str]) -> None:
-    mapped = [
-        task.task_id
-        for task in spec.tasks
-        if task.mapped is not None
-        and task.task_id in cleared
-        and any(ref.task_id in cleared for arg in task.mapped.args for ref in arg.refs)
-    ]
-    clearing.drop_expansion(run.pk, mapped)
+def _expand_anew(spec: DagSpec, cleared: Sequence[TaskKey]) -> None:
+    """Mapped tasks that were cleared together with what they are mapped over."""
+    by_run: dict[tuple[str, str], set[str]] = {}
+    for key in cleared:
+        by_run.setdefault((key.dag_id, key.run_id), set()).add(key.task_id)
+    for (dag_id, run_id), task_ids in by_run.items():
+        mapped = [
+            task.task_id
+            for task in spec.tasks
+            if task.mapped is not None
+            and task.task_id in task_ids
+            and any(ref.task_id in task_ids for arg in task.mapped.args for ref in arg.refs)
+        ]
+        clearing.drop_expansion(dag_id, run_id, mapped)
 
 
 def related(spec: DagSpec, task_ids: Collection[str], *, upstream: bool, downstream: bool) -> set[str]:
@@ -124,7 +130,10 @@ def mark(
     *,
     clock: Clock = _CLOCK,
 ) -> None:
-    """Set a task instance's state by hand; what is in flight is stopped and no longer moves it."""
+    """Set a task instance's state by hand; what is in flight is stopped and no longer moves it.
+
+    As in Airflow: tasks downstream that failed for want of it are cleared, so that the run goes on.
+    """
     demand(actor, "mark tasks")
     target = TaskState(state) if str(state) in {*MARKABLE} else None
     if target is None:
@@ -136,4 +145,18 @@ def mark(
         if not ids:
             raise NotFound(f"The run {run_id} of {dag_id} has no instance of {task_id} with map index {map_index}.")
         clearing.mark_instances(ids, target, actor=actor.name, now=now)
+        if target is not TaskState.FAILED:
+            _resume_downstream(actor, run, task_id, now)
         audit(actor.name, f"mark {target}", f"task:{dag_id}/{run_id}/{task_id}[{map_index}]", now=now)
+
+
+def _resume_downstream(actor: Actor, run: task_rows.RunOf, task_id: str, now: datetime) -> None:
+    spec = dag_spec(run.dag_version_id)
+    if task_id not in {task.task_id for task in spec.tasks}:
+        return
+    below = related(spec, [task_id], upstream=False, downstream=True) - {task_id}
+    found = task_rows.clearable(
+        run, below, named=(), map_indexes=None, past=False, future=False, only_failed=True, limit=MOST_CLEARED
+    )
+    if found:
+        clearing.clear_instances([pk for pk, _ in found], actor=actor.name, now=now)

@@ -10,18 +10,19 @@ import logging
 import math
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.executor import Report
-from execplane.contract.observations import Stray
+from execplane.contract.observations import LaunchRefused, Stray
 from execplane.contract.workload import Handle, Intent, Workload
-from execplane.executors.kubernetes_launch import launch_one
+from execplane.executors.kubernetes_entries import Cleaning, Entry, Phase
+from execplane.executors.kubernetes_launch import asked_to_wait, launch_one
 from execplane.executors.kubernetes_options import KubernetesOptions
 from execplane.executors.kubernetes_outbox import Outbox
 from execplane.executors.kubernetes_remove import Removal, Remover
 from execplane.executors.kubernetes_template import Templates
-from execplane.executors.kubernetes_tracker import Cleaning, Entry, Phase, Tracker
+from execplane.executors.kubernetes_tracker import Tracker
 from execplane.kube.client import Client, list_all, pods_path
 from execplane.kube.errors import KubeError
 from execplane.kube.mutation import Hook, find_hook, run_hook
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 _TROUBLED = 3
 """Failures in a row after which a watch counts as broken: a single cut is resumed before anybody needs to know."""
 _PROBE_TROUBLED_SECONDS = 5.0
+_LAST_CREATES_SECONDS = 3.0
 
 
 class KubernetesExecutor:
@@ -177,12 +179,18 @@ class KubernetesExecutor:
         self._wake.set()
         for watch in list(self._watches.values()):
             watch.close()
-        self._creates.shutdown(wait=True, cancel_futures=True)
+        self._creates.shutdown(wait=self._settled(), cancel_futures=True)
         self._remover.close()
         for thread in self._threads:
             thread.join()
         self._outbox.close()
         self.client.close()
+
+    def _settled(self) -> bool:
+        """Creates under way get a moment to be answered; one that hangs is not waited for, its intent is kept."""
+        with self._lock:
+            under_way = [future for future in self._queued.values() if not future.cancel()]
+        return not wait(under_way, timeout=_LAST_CREATES_SECONDS).not_done
 
     def probe(self) -> str:
         """Ask the API server whether we may create pods in our namespace; "" when we may. One call."""
@@ -210,7 +218,8 @@ class KubernetesExecutor:
 
     def _create(self, intent: Intent) -> None:
         try:
-            self._wait_for_pace()
+            if not self._wait_for_pace():
+                return
             fact = launch_one(self.client, intent, self.options, self._clock)
         except Exception:
             logger.exception("create of %s/%s", intent.namespace, intent.name)
@@ -218,17 +227,18 @@ class KubernetesExecutor:
         finally:
             with self._lock:
                 self._queued.pop(intent.attempt_id, None)
-        wait = getattr(fact, "retry_after_seconds", 0.0)
-        if wait:
-            self._paused_until = max(self._paused_until, self._clock.monotonic() + wait)
+        if isinstance(fact, LaunchRefused) and (seconds := asked_to_wait(fact)):
+            self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
         if self.tracker.answered(fact):
             self._remover.tick()
 
-    def _wait_for_pace(self) -> None:
-        """Whoever was asked to wait holds back the others, too: they would be asked the same."""
-        wait = self._paused_until - self._clock.monotonic()
-        if wait > 0:
-            self._closed.wait(wait)
+    def _wait_for_pace(self) -> bool:
+        """Whoever the API server asked to wait holds back the others, too: they would be asked the same.
+
+        A full quota holds back nobody: it is one namespace's. False: closed meanwhile, nothing may be created.
+        """
+        seconds = self._paused_until - self._clock.monotonic()
+        return not self._closed.wait(max(seconds, 0.0))
 
     def _under_way(self, attempt_id: int) -> bool:
         with self._lock:
@@ -291,8 +301,8 @@ class KubernetesExecutor:
                     self._list(namespace)
                 except Exception:
                     logger.exception("list of %s", namespace)
-            wait = min(next_list, next_probe, next_removal or next_list) - self._clock.monotonic()
-            self._wake.wait(max(wait, 0.0))
+            pause = min(next_list, next_probe, next_removal or next_list) - self._clock.monotonic()
+            self._wake.wait(max(pause, 0.0))
             self._wake.clear()
 
     def _list(self, namespace: str) -> None:

@@ -36,6 +36,8 @@ from execplane.pods.ends import diagnosis
 from execplane.pods.identity import PodIdentity, identity_of, read_identity
 from execplane.pods.status import Pod, decode_pod
 
+_ASKED = "asked_to_wait_seconds"
+
 LaunchAnswer = Acknowledged | LaunchRefused
 
 
@@ -105,7 +107,9 @@ def _unanswered(intent: Intent, error: KubeError | None, options: KubernetesOpti
     """Nobody could tell whether the pod exists. The same intent, tried again, will find out."""
     said = error.message if error else "the pod came and went each time it was asked for"
     sentence = f"Whether pod {intent.namespace}/{intent.name} was created is not known yet: {said}"
-    data = {"may_exist": True}
+    data: dict[str, Any] = {"may_exist": True}
+    if error is not None and error.retry_after_seconds:
+        data[_ASKED] = error.retry_after_seconds
     return LaunchRefused(
         attempt_id=intent.attempt_id,
         diagnosis=diagnosis(Category.API_UNAVAILABLE, sentence, data=data),
@@ -113,6 +117,11 @@ def _unanswered(intent: Intent, error: KubeError | None, options: KubernetesOpti
         at=clock.now(),
         retry_after_seconds=error.retry_after_seconds if error else 0.0,
     )
+
+
+def asked_to_wait(fact: LaunchRefused) -> float:
+    """Seconds that the API server itself asked for; 0 when it did not."""
+    return float(fact.diagnosis.data.get(_ASKED, 0.0))
 
 
 def _refused(intent: Intent, error: KubeError, options: KubernetesOptions, clock: Clock) -> LaunchRefused:
@@ -138,6 +147,8 @@ def explain_refusal(error: KubeError) -> tuple[Diagnosis, bool]:
     text = error.message
     webhook = _WEBHOOK.search(text)
     data: dict[str, Any] = {"status": error.status, "reason": error.reason}
+    if error.retry_after_seconds:
+        data[_ASKED] = error.retry_after_seconds
     if webhook and not error.retryable:
         data["webhook"] = webhook.group(1)
         sentence = f"Admission webhook {webhook.group(1)} refused the pod: {text}"

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from execplane.contract.clock import Clock
+from execplane.executors.kubernetes_entries import Entry
 from execplane.executors.kubernetes_options import KubernetesOptions
-from execplane.executors.kubernetes_tracker import Entry, Tracker
+from execplane.executors.kubernetes_tracker import Tracker
 from execplane.kube.client import Client
 from execplane.kube.errors import BadRequest, KubeError, NotFound, PreconditionFailed
 from execplane.pods.identity import identity_of
@@ -59,6 +60,7 @@ class Remover:
         self._wake = wake
         """Asks for a `tick` soon, to learn anew when the next one is due."""
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self._removals: dict[tuple[int, bool], Removal] = {}
         self._threads = ThreadPoolExecutor(options.deletion_concurrency, thread_name_prefix="kube-delete")
 
@@ -72,6 +74,8 @@ class Remover:
     def tick(self) -> float | None:
         """Start what is due; returns the monotonic time of the next one, None when nothing waits."""
         now = self._clock.monotonic()
+        if self._closed.is_set():
+            return None
         with self._lock:
             waiting = [removal for removal in self._removals.values() if not removal.running]
             due = [removal for removal in waiting if removal.not_before <= now]
@@ -83,7 +87,9 @@ class Remover:
         return min(later, default=None)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        """Begin no more; one under way is not waited for, and does no harm: it names its pod's uid."""
+        self._closed.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _run(self, removal: Removal) -> None:
         try:

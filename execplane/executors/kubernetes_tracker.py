@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
 
 import msgspec
 
@@ -31,55 +28,12 @@ from execplane.contract.observations import (
     Stray,
 )
 from execplane.contract.workload import Handle, Intent
+from execplane.executors.kubernetes_entries import Cleaning, Entry, Phase, Seen
 from execplane.pods.categories import Category
 from execplane.pods.ends import diagnosis
 from execplane.pods.identity import PodIdentity, identity_of
 from execplane.pods.observe import Observation, observe, observe_deleted
 from execplane.pods.status import Pod
-
-
-class Phase(Enum):
-    LAUNCHING = "launching"
-    """A create is queued or under way."""
-    ADOPTING = "adopting"
-    """Left by an earlier process; nothing seen of it yet."""
-    ALIVE = "alive"
-    GONE = "gone"
-
-
-class Cleaning(Enum):
-    """What the deletion policy wants of an ended attempt's pod."""
-
-    NOT_YET = "not yet"
-    DELETE = "delete"
-    KEEP = "keep"
-
-
-@dataclass(kw_only=True, slots=True)
-class Entry:
-    """One attempt that the driver asked us about."""
-
-    attempt_id: int
-    key: AttemptKey
-    namespace: str
-    name: str
-    uid: str
-    phase: Phase
-    since: float
-    """Monotonic; a list that began earlier knows nothing of it."""
-    stopping: bool = False
-    cleaning: Cleaning = Cleaning.NOT_YET
-    said: tuple[Any, ...] = ()
-    """The last Progress, so that a repetition is not reported."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Seen:
-    """One pod of ours, as last seen."""
-
-    pod: Pod
-    identity: PodIdentity
-    touched: float
 
 
 class Tracker:

@@ -85,7 +85,7 @@ class Client:
         what = f"{method} {path}"
         with self._send(method, path, query, body, content_type, timeout_seconds) as response:
             data = _read(response, what)
-            if response.status >= 400:
+            if response.status >= 300:
                 raise from_answer(response.status, response.headers, data, what, self.clock.now())
             return data
 
@@ -96,7 +96,7 @@ class Client:
         """A GET whose answer goes on: a watch, a log. Ends with an error after `silence_seconds` without a byte."""
         what = f"GET {path}"
         with self._send("GET", path, query, None, JSON, silence_seconds) as response:
-            if response.status >= 400:
+            if response.status >= 300:
                 raise from_answer(response.status, response.headers, _read(response, what), what, self.clock.now())
             yield response
 

@@ -122,7 +122,7 @@ def is_quota(error: KubeError) -> bool:
 
 
 def from_answer(status: int, headers: Mapping[str, str], body: bytes, what: str, now: datetime) -> KubeError:
-    """The error that an answer of 400 or more stands for. `what`: the request, for people."""
+    """The error that an answer other than success stands for. `what`: the request, for people."""
     try:
         said = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.DecodeError:

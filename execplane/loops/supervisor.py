@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from execplane.contract.clock import Clock
-from execplane.contract.errors import Unavailable
+from execplane.contract.errors import ExecplaneError
 from execplane.contract.loops import Loop, Next
 from execplane.loops.leases import LeaseKeeper
 from execplane.loops.wake import ANY, WakeBus
+from execplane.store.database import close_connection, is_outage, mend_connection
+from execplane.store.lease_rows import LEASES
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,8 @@ class Runner:
     _woken: threading.Event = field(default_factory=threading.Event)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _failures: int = 0
+    _ticking_under: int = 0
+    """The lease token under which the loop has ticked since it was last closed; 0: it has not."""
 
     def __post_init__(self) -> None:
         self.report = Report(name=self.loop.name, started_at=self.clock.now())
@@ -71,6 +75,7 @@ class Runner:
         finally:
             unsubscribe()
             self._close()
+            close_connection()
 
     def step(self) -> float:
         """Hold the lease, tick once; gives the seconds to sleep unless woken."""
@@ -90,12 +95,14 @@ class Runner:
         held = self.lease.held()
         if held and not self.lease.renew_due():
             return True
-        had = self.lease.token
         got = self.lease.acquire()
-        if had and held and not got:
+        token = self.lease.token if got else 0
+        if self._ticking_under and token != self._ticking_under:
+            # Lost, or lost and won again: another may have acted in between, so what the loop remembers is void.
             log.warning("%s lost its lease", self.loop.name)
+            self._ticking_under = 0
             self.loop.close()
-        self.report.lease_token = self.lease.token if got else 0
+        self._ticking_under = self.report.lease_token = token
         return got
 
     def _tick(self) -> Next:
@@ -112,8 +119,9 @@ class Runner:
         self.report.errors += 1
         self.report.state = "failing"
         self.report.last_error = f"{type(error).__name__}: {error}"[:2000]
-        if isinstance(error, Unavailable):
-            log.warning("%s: %s", self.loop.name, error)
+        mend_connection()
+        if is_outage(error):
+            log.warning("%s: %s", self.loop.name, str(error).strip() or type(error).__name__)
         else:
             log.exception("%s failed; it is tried again", self.loop.name)
         backoff = min(_LAST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures - 1, 10))
@@ -132,7 +140,7 @@ class Runner:
         return max(0.0, longest)
 
     def _hear(self, topic: str) -> None:
-        if topic == ANY or topic in self.loop.topics:
+        if topic == ANY or topic in self.loop.topics or (topic == LEASES and self.report.state == "standby"):
             self._woken.set()
 
     def stop(self) -> None:
@@ -144,10 +152,11 @@ class Runner:
             self.loop.close()
         except Exception:
             log.exception("%s did not close cleanly", self.loop.name)
+        self._ticking_under = 0
         if self.lease is not None and self.lease.held():
             try:
                 self.lease.release()
-            except Unavailable:
+            except ExecplaneError:
                 log.warning("the lease %s could not be given back; it expires by itself", self.lease.name)
         self.report.state = "stopped"
 

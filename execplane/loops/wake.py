@@ -50,7 +50,11 @@ class WakeBus:
         """Wake the subscribers of this process, then the other processes."""
         self.deliver(topics)
         if self.transport is not None:
-            self.transport.send(topics)
+            try:
+                self.transport.send(topics)
+            except OSError:
+                # What was published is committed already; the others poll.
+                log.warning("other processes could not be woken", exc_info=True)
 
     def deliver(self, topics: Sequence[str]) -> None:
         with self._lock:
@@ -153,7 +157,10 @@ class ListenTransport(Transport):
 
         while not self._stop.is_set():
             try:
-                with psycopg.connect(self._conninfo, autocommit=True, connect_timeout=10) as connection:
+                # Keepalives: a connection that a firewall forgot would otherwise be listened to for ever.
+                with psycopg.connect(
+                    self._conninfo, autocommit=True, connect_timeout=10, keepalives_idle=30, keepalives_interval=10
+                ) as connection:
                     connection.execute(f'LISTEN "{self._channel}"')
                     # What happened while we were away is unknown: everybody looks once.
                     self._bus.deliver([ANY])

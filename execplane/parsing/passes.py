@@ -332,9 +332,10 @@ class ParsePass:
             )
             updates = [replace(update, parsed=parsed)]
         for dag_id in sorted(ids - lost):
-            loser = owned_before[dag_id]
-            if loser is not None and loser != ref:
-                updates.append(self._displaced(loser, dag_id, ref))
+            if owned_before[dag_id] not in (None, ref):
+                # The former owner lost it, and those that had lost to the former owner name the new one.
+                losers = self._claims.rivals([dag_id]) - {ref}
+                updates += [self._displaced(loser, dag_id, ref) for loser in sorted(losers, key=str)]
         return updates
 
     def _displaced(self, loser: FileRef, dag_id: str, owner: FileRef) -> FileUpdate:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
+from datetime import timedelta
 from typing import Any
 
 from execplane.contract.observations import Diagnosis
@@ -177,8 +178,15 @@ def _terminated(pod: Pod, ended: Terminated) -> Diagnosis | None:
             hint="Check command and args of the container, and that the image has them.",
             exit_code=code,
         )
+    if _ended_by_deletion(pod, ended):
+        return diagnosis(
+            Category.DELETED,
+            f"Pod {pod.metadata.name} was deleted; its container ended with exit code {code}.",
+            hint="Look in the API server's audit log for who deleted it.",
+            exit_code=code,
+        )
     if ended.signal or code > _SIGNALLED:
-        return _signalled(pod, ended)
+        return _signalled(ended)
     return _exit_code(code, ended)
 
 
@@ -207,16 +215,18 @@ def _exit_code(code: int, ended: Terminated) -> Diagnosis:
             )
 
 
-def _signalled(pod: Pod, ended: Terminated) -> Diagnosis:
+def _ended_by_deletion(pod: Pod, ended: Terminated) -> bool:
+    """The container ended after the deletion was asked for: by the signal, or orderly because of it."""
+    deadline = pod.metadata.deletion_timestamp
+    if deadline is None:
+        return False
+    asked = deadline - timedelta(seconds=pod.metadata.deletion_grace_period_seconds)
+    return ended.finished_at is None or ended.finished_at >= asked
+
+
+def _signalled(ended: Terminated) -> Diagnosis:
     number = ended.signal or ended.exit_code - _SIGNALLED
     name = _signal_name(number)
-    if pod.metadata.deletion_timestamp is not None and number in (signal.SIGTERM, signal.SIGKILL):
-        return diagnosis(
-            Category.DELETED,
-            f"Pod {pod.metadata.name} was deleted; its container ended by {name}.",
-            hint="Look in the API server's audit log for who deleted it.",
-            exit_code=ended.exit_code,
-        )
     hint = "SIGKILL that is not an OOM kill comes from the node, or from inside." if number == 9 else ""
     return diagnosis(
         Category.SIGNAL,

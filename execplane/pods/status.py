@@ -84,6 +84,8 @@ class Metadata(msgspec.Struct, rename="camel"):
     annotations: dict[str, str] = {}
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
+    """When the grace period is over, not when the deletion was asked for."""
+    deletion_grace_period_seconds: int = 0
 
 
 class Pod(msgspec.Struct, rename="camel"):

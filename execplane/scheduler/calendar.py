@@ -32,7 +32,8 @@ class Calendar:
 
     def _plan(self, dag_id: str, now: datetime) -> None:
         with write():
-            dag = run_rows.due_dag(dag_id) if transitions.lock_dag(dag_id) else None
+            transitions.lock_dag(dag_id)
+            dag = run_rows.due_dag(dag_id)
             if dag is not None:
                 _store(dag, _following(dag, run_rows.last_scheduled(dag_id), now))
 
@@ -40,7 +41,8 @@ class Calendar:
         """Make the run that is due, if it still is: its DAG's row is locked, so that no other scheduler makes one,
         also where the date of a run depends on when it is made."""
         with write():
-            dag = run_rows.due_dag(seen.dag_id) if transitions.lock_dag(seen.dag_id) else None
+            transitions.lock_dag(seen.dag_id)
+            dag = run_rows.due_dag(seen.dag_id)
             if dag is None or dag.next_run_at != seen.next_run_at:
                 return False
             # Periods may have gone by unused since it was planned (a pause): without catchup the newest one counts.

@@ -104,8 +104,8 @@ class TaskFactory:
         for name in given:
             if name not in known:
                 raise unknown_parameter(f"{operator_class.shown_as} {function.__name__!r}", name, known)
-        if "multiple_outputs" not in given and operator_class is DecoratedPython:
-            self.given = {**given, "multiple_outputs": _has_multiple_outputs(function)}
+        if "multiple_outputs" not in given and operator_class is DecoratedPython and _has_multiple_outputs(function):
+            self.given = {**given, "multiple_outputs": True}
 
     def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
         self._check_arguments(args, kwargs, partial=False)

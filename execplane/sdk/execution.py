@@ -101,7 +101,6 @@ class _Attempt:
         self.context: contexts.Context
 
     def run(self) -> Outcome:
-        masking.forget()
         try:
             self.task = self.dag.get_task(self.key.task_id)
             self.context = contexts.Context(

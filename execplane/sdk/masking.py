@@ -52,5 +52,5 @@ def mask_value(value: Any) -> Any:
 
 
 def forget() -> None:
-    """Drop what was learned: the next task in this process has secrets of its own."""
+    """Drop what was learned, where one process runs what has nothing to do with each other (tests)."""
     _known.clear()

@@ -293,6 +293,12 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
     def downstream_list(self) -> list[BaseOperator]:
         return [self.dag.task_dict[task_id] for task_id in sorted(self.downstream_task_ids)]
 
+    def get_direct_relative_ids(self, upstream: bool = False) -> set[str]:
+        return set(self.upstream_task_ids if upstream else self.downstream_task_ids)
+
+    def get_direct_relatives(self, upstream: bool = False) -> list[BaseOperator]:
+        return self.upstream_list if upstream else self.downstream_list
+
     def get_flat_relative_ids(self, upstream: bool = False) -> set[str]:
         """Ids of all descendants, or with `upstream` of all ancestors."""
         found: set[str] = set()

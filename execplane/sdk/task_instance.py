@@ -92,7 +92,7 @@ class TaskInstanceView(LoggingMixin):
         self.map_index = key.map_index
         self.key = key
         self.try_number = facts.try_number
-        self.max_tries = facts.max_tries
+        self.max_tries = facts.max_tries - 1  # Airflow counts the retries, the claim the last try
         self.pool = facts.pool
         self.queue = facts.queue
         self.priority_weight = facts.priority_weight

@@ -146,6 +146,8 @@ def _pack_moment(value: datetime) -> Any:
     packed: dict[str, Any] = {"at": datetime.isoformat(value)}
     if (key := _zone_key(value)) is not None:
         packed["zone"] = key
+    if value.fold:
+        packed["fold"] = 1
     is_pendulum = type(value).__module__.startswith("pendulum")
     return _tag("pendulum" if is_pendulum else "datetime", packed)
 
@@ -257,7 +259,10 @@ def _unpack_moment(inner: dict[str, Any]) -> datetime:
     if (key := inner.get("zone")) is not None:
         from zoneinfo import ZoneInfo
 
-        found = found.astimezone(ZoneInfo(key))
+        zone = ZoneInfo(key)
+        wall = found.replace(tzinfo=zone, fold=inner.get("fold", 0))
+        # The same wall clock, unless this machine's zone data tells another instant.
+        return wall if wall.utcoffset() == found.utcoffset() else found.astimezone(zone)
     return found
 
 

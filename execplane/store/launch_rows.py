@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Q, Sum
 
 from execplane.contract.dag import DagSpec, decode_dag
 from execplane.contract.keys import AttemptKey, TaskKey
@@ -46,11 +46,22 @@ class Occupied:
 
 
 def candidates(
-    executor: str, *, limit: int, full_pools: Sequence[str] = (), full_dags: Sequence[str] = ()
+    executor: str,
+    *,
+    limit: int,
+    full_pools: Sequence[str] = (),
+    full_dags: Sequence[str] = (),
+    after: Candidate | None = None,
 ) -> list[Candidate]:
-    """Queued attempts by priority, then age, without those that a full pool or DAG blocks. Reads attempt_active."""
+    """Queued attempts by priority, then age, without those that a full pool or DAG blocks; those behind `after`.
+
+    Reads attempt_active.
+    """
     rows = Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED)
     rows = rows.exclude(pool__in=full_pools).exclude(dag_id__in=full_dags)
+    if after is not None:
+        behind = Q(priority__lt=after.priority) | Q(priority=after.priority, pk__gt=after.attempt_id)
+        rows = rows.filter(behind, priority__lte=after.priority)
     fields = ("pk", "dag_id", "task_id", "pool", "slots", "priority", "max_per_dag", "not_claimed_reason")
     return [
         Candidate(
@@ -101,6 +112,12 @@ def pool_slots(*, lock: bool = False) -> dict[str, int]:
     if lock:
         rows = rows.select_for_update()
     return dict(rows.values_list("name", "slots"))
+
+
+def paused_dags(executor: str) -> list[str]:
+    """Paused DAGs of which an attempt is queued: nothing of theirs starts."""
+    queued = Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED).values("dag_id")
+    return list(Dag.objects.filter(paused=True, dag_id__in=queued).values_list("dag_id", flat=True))
 
 
 def max_active_tasks() -> dict[str, int]:

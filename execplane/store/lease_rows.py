@@ -6,8 +6,11 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 
-from execplane.store.database import database_now, write
+from execplane.store.database import database_now, nudge, write
 from execplane.store.models import Lease
+
+LEASES = "leases"
+"""The topic of leases that were given back."""
 
 
 def take(name: str, holder: str, token: int, seconds: float) -> int:
@@ -37,6 +40,7 @@ def _insert(name: str, holder: str, expires: datetime) -> int:
 
 
 def give_back(name: str, holder: str, token: int) -> None:
-    """Free it at once, if it is still ours."""
+    """Free it at once, if it is still ours, and wake those who wait for it."""
     with write():
-        Lease.objects.filter(pk=name, holder=holder, token=token).update(holder="", expires_at=database_now())
+        if Lease.objects.filter(pk=name, holder=holder, token=token).update(holder="", expires_at=database_now()):
+            nudge(LEASES)

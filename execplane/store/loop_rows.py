@@ -69,4 +69,5 @@ def save_loop_reports(process: str, version: str, reports: Sequence[LoopReport],
 
 def forget_silent_processes(before: datetime) -> None:
     """Drop rows of processes that have said nothing since `before`."""
-    LoopStatus.objects.filter(seen_at__lt=before).delete()
+    with write():
+        LoopStatus.objects.filter(seen_at__lt=before).delete()

@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from execplane.contract.errors import NotFound
 from execplane.contract.keys import TaskKey
-from execplane.contract.states import ATTEMPT_ENDED, TaskState
+from execplane.contract.states import ATTEMPT_ENDED, TASK_IN_FLIGHT, AttemptState, TaskState
 from execplane.store.models import Attempt, DagRun, TaskInstance
 
 
@@ -49,16 +49,19 @@ def clearable(
     only_failed: bool,
     limit: int,
 ) -> list[tuple[int, TaskKey]]:
-    """Instances that a clear would reset, at most `limit`; map indexes narrow the named tasks only."""
-    runs = Q(dagrun_id=run.pk)
+    """Instances that a clear would reset, at most `limit`; map indexes narrow the named tasks only.
+
+    Their runs are locked until the caller's `write()` ends, so that what is found is what is cleared.
+    """
+    runs = DagRun.objects.filter(pk=run.pk)
     if run.logical_date is not None and (past or future):
-        others = Q(dagrun__dag_id=run.dag_id)
+        runs = DagRun.objects.filter(dag_id=run.dag_id)
         if past and not future:
-            others &= Q(dagrun__logical_date__lte=run.logical_date)
+            runs = runs.filter(logical_date__lte=run.logical_date)
         elif future and not past:
-            others &= Q(dagrun__logical_date__gte=run.logical_date)
-        runs |= others
-    rows = TaskInstance.objects.filter(runs, task_id__in=task_ids).exclude(state=TaskState.REMOVED)
+            runs = runs.filter(logical_date__gte=run.logical_date)
+    list(runs.order_by("pk").select_for_update().values_list("pk"))
+    rows = TaskInstance.objects.filter(dagrun__in=runs, task_id__in=task_ids).exclude(state=TaskState.REMOVED)
     if map_indexes is not None:
         rows = rows.filter(~Q(task_id__in=named) | Q(map_index__in=map_indexes))
     if only_failed:
@@ -79,11 +82,15 @@ class Cancellable:
     ti_id: int
     state: str
     ended: bool
+    leaving: bool
+    """It is being stopped already, and its task instance has been given its state."""
 
 
 def cancellable(attempt_id: int) -> Cancellable:
     """Raises NotFound."""
-    row = Attempt.objects.filter(pk=attempt_id).values_list("ti_id", "state").first()
+    row = Attempt.objects.filter(pk=attempt_id).values_list("ti_id", "state", "ti__state").first()
     if row is None:
         raise NotFound(f"There is no attempt {attempt_id}.")
-    return Cancellable(ti_id=row[0], state=row[1], ended=row[1] in {str(state) for state in ATTEMPT_ENDED})
+    ti_id, state, task_state = row
+    leaving = state == AttemptState.STOPPING and task_state not in TASK_IN_FLIGHT
+    return Cancellable(ti_id=ti_id, state=state, ended=state in ATTEMPT_ENDED, leaving=leaving)

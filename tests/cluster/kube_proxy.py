@@ -81,6 +81,9 @@ class KubeProxy:
             return sum(1 for line in self.seen if re.search(pattern, line))
 
     def close(self) -> None:
+        with suppress(OSError):
+            # Closing alone would let a waiting accept take one connection more.
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
 

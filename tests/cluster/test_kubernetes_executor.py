@@ -486,8 +486,11 @@ def test_nothing_is_left_of_a_closed_executor_but_its_pods(namespace: str, start
     executor.launch([intent])
     facts.wait(Acknowledged, intent.attempt_id)
     executor.close()
-    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("kube-")]
-    assert names == []
+
+    def ours() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("kube-")]
+
+    eventually(lambda: not ours(), 10, on_failure=lambda: str(ours()))
     assert pod_of(cluster, intent) is not None
 
 

@@ -137,10 +137,8 @@ def test_a_part_that_hangs_costs_its_timeout_and_no_more(web: str, monkeypatch: 
     assert "The log store has a problem: No answer within 0.5 s." in said.json["problems"]
 
 
-def test_an_api_server_that_cannot_be_reached_is_named(web: str, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    from execplane import compose
-
-    config = compose.current()
+def test_an_api_server_that_cannot_be_reached_is_named(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = current().model_copy(update={"web": current().web.model_copy(update={"url": web})})
     kubernetes = config.kubernetes.model_copy(update={"kubeconfig": "/nowhere/kubeconfig"})
     changed = config.model_copy(update={"executor": "kubernetes", "kubernetes": kubernetes})
     monkeypatch.setattr("execplane.compose.current", lambda: changed)

@@ -7,18 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import cluster, namespace, worker_image
 from tests.parts.kubernetes.cluster import Cluster
 from tests.parts.postgres import Postgres
 from tests.parts.standalone import Standalone
 
 DAGS = Path(__file__).parent / "dags"
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    with Postgres() as server:
-        yield server
 
 
 @pytest.fixture

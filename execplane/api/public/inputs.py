@@ -31,10 +31,6 @@ class DagChange(Strict):
     is_paused = serializers.BooleanField()
 
 
-class Nothing(Strict):
-    """An empty body."""
-
-
 class PageQuery(Strict):
     """?limit=…&after=… (the answer's `next`)."""
 

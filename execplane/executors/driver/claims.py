@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from execplane.contract.executor import Executor
-from execplane.executors.driver.gates import Limits, admit, free_slots, full_dags, full_pools
+from execplane.executors.driver.gates import Admission, Limits, admit, free_slots, full_dags, full_pools
 from execplane.executors.driver.workloads import build_all as build
 from execplane.store import launch_rows
 from execplane.store.database import write
+from execplane.store.launch_rows import Candidate, Occupied
 from execplane.store.transitions import launching
 
 __all__ = ["build", "claim", "hold_all"]
 
 _LOOK_AT = 1000
 """Candidates looked at beyond those that fit, so that their reasons are known, too."""
+_MOST_PAGES = 10
+"""Pages of candidates that do not fit, before those behind them have to wait for the next claim."""
 
 
 def claim(executor: Executor, *, parallelism: int | None, most: int, owner: str, now: datetime) -> list[int]:
@@ -31,13 +35,8 @@ def claim(executor: Executor, *, parallelism: int | None, most: int, owner: str,
             dags=launch_rows.max_active_tasks(),
         )
         occupied = launch_rows.occupied()
-        waiting = launch_rows.candidates(
-            executor.name,
-            limit=_LOOK_AT if free_slots(limits, occupied) is None else max(most, 100),
-            full_pools=full_pools(limits, occupied),
-            full_dags=full_dags(limits, occupied),
-        )
-        admission = admit(waiting, limits, occupied)
+        paused = launch_rows.paused_dags(executor.name)
+        waiting, admission = _look(executor.name, limits, occupied, paused, most)
         claimed = launching.claim(admission.admitted[:most], owner=owner, now=now)
         changed = {
             one.attempt_id: reason
@@ -46,9 +45,36 @@ def claim(executor: Executor, *, parallelism: int | None, most: int, owner: str,
         }
         launching.not_claimed(changed)
         launching.explain_blocked(
-            executor.name, full_pools=full_pools(limits, occupied), full_dags=full_dags(limits, occupied)
+            executor.name,
+            full_pools=full_pools(limits, occupied),
+            full_dags=full_dags(limits, occupied),
+            paused_dags=paused,
         )
     return claimed
+
+
+def _look(
+    executor: str, limits: Limits, occupied: Occupied, paused: Sequence[str], most: int
+) -> tuple[list[Candidate], Admission]:
+    """Candidates page by page until enough of them fit: however many do not, they block nobody behind them."""
+    free = free_slots(limits, occupied)
+    wanted = most if free is None else min(most, free)
+    size = _LOOK_AT if free is None else max(most, 100)
+    waiting: list[Candidate] = []
+    admission = Admission(admitted=(), reasons={})
+    for _ in range(_MOST_PAGES):
+        page = launch_rows.candidates(
+            executor,
+            limit=size,
+            full_pools=full_pools(limits, occupied),
+            full_dags=[*full_dags(limits, occupied), *paused],
+            after=waiting[-1] if waiting else None,
+        )
+        waiting += page
+        admission = admit(waiting, limits, occupied)
+        if len(page) < size or len(admission.admitted) >= wanted:
+            break
+    return waiting, admission
 
 
 def hold_all(executor: str, reason: str) -> None:

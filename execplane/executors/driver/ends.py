@@ -17,6 +17,7 @@ from execplane.contract.states import AttemptState, Cause
 from execplane.executors.driver.workloads import task_of
 from execplane.executors.verdict import Budget, Ended, Stop, TaskPolicy, refused, reported_tasks, verdict
 from execplane.store import launch_rows
+from execplane.store.database import write
 from execplane.store.launch_rows import EndingRow, dag_spec
 from execplane.store.transitions import ending
 from execplane.store.transitions.ending import AttemptEnd, XComRow
@@ -33,9 +34,16 @@ def end_reported(
 
     Raises NotFound for an unknown attempt. A report of a process that did not pass the fence moves nothing.
     """
-    row = launch_rows.ending_row(attempt_id)
-    if row is None:
-        raise NotFound(f"The ledger has no attempt {attempt_id}.")
+    with write():
+        row = _locked(attempt_id)
+        if row is None:
+            raise NotFound(f"The ledger has no attempt {attempt_id}.")
+        return _end_reported(row, report, xcoms, now=now, infra_retries=infra_retries, actor=actor)
+
+
+def _end_reported(
+    row: EndingRow, report: End, xcoms: Sequence[XComRow], *, now: datetime, infra_retries: int, actor: str
+) -> str:
     ended = verdict(report, None, None, _policy(row, infra_retries), now)
     columns: dict[str, Any] = {
         "log_offset": report.log_offset,
@@ -47,18 +55,23 @@ def end_reported(
     if report.bundle_found:
         columns["bundle_found"] = report.bundle_found
     if ended is None:
-        ending.record_only(attempt_id, f"report {report.outcome} after the end; it moves nothing", actor=actor, now=now)
+        reason = f"report {report.outcome} after the end; it moves nothing"
+        ending.record_only(row.attempt_id, reason, actor=actor, now=now)
         return str(row.state)
     end = _attempt_end(ended, columns, xcoms)
-    moved = ending.end_attempt(attempt_id, end, actor=actor, now=now, nonce=report.nonce)
+    moved = ending.end_attempt(row.attempt_id, end, actor=actor, now=now, nonce=report.nonce)
     return str(ended.attempt_state) if moved else str(row.state)
 
 
 def end_gone(fact: Gone, *, now: datetime, infra_retries: int, actor: str) -> None:
     """The executor saw it die. Whatever ended before stays; its death is noted."""
-    row = launch_rows.ending_row(fact.attempt_id)
-    if row is None:
-        return
+    with write():
+        row = _locked(fact.attempt_id)
+        if row is not None:
+            _end_gone(row, fact, now=now, infra_retries=infra_retries, actor=actor)
+
+
+def _end_gone(row: EndingRow, fact: Gone, *, now: datetime, infra_retries: int, actor: str) -> None:
     if row.uid and fact.uid and row.uid != fact.uid:
         # Another process or pod of the same name: not the one that holds the attempt.
         ending.record_only(fact.attempt_id, f"{fact.uid} is gone, which is not {row.uid}", actor=actor, now=now)
@@ -75,13 +88,17 @@ def end_gone(fact: Gone, *, now: datetime, infra_retries: int, actor: str) -> No
 
 def end_refused(fact: LaunchRefused, *, now: datetime, infra_retries: int, actor: str) -> None:
     """It was not launched, and will not be with this intent."""
-    row = launch_rows.ending_row(fact.attempt_id)
-    if row is None:
-        return
-    ended = refused(fact, _policy(row, infra_retries), now)
-    if ended is not None:
-        columns = {"gone_at": fact.at, "cleaned_at": fact.at}
-        ending.end_attempt(fact.attempt_id, _attempt_end(ended, columns, ()), actor=actor, now=now)
+    with write():
+        row = _locked(fact.attempt_id)
+        ended = None if row is None else refused(fact, _policy(row, infra_retries), now)
+        if ended is not None:
+            columns = {"gone_at": fact.at, "cleaned_at": fact.at}
+            ending.end_attempt(fact.attempt_id, _attempt_end(ended, columns, ()), actor=actor, now=now)
+
+
+def _locked(attempt_id: int) -> EndingRow | None:
+    """What the verdict is found from, held until it is written: a clear in between would be lost otherwise."""
+    return launch_rows.ending_row(attempt_id) if ending.lock_attempt(attempt_id) else None
 
 
 def _policy(row: EndingRow, infra_retries: int) -> TaskPolicy:

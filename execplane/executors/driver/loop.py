@@ -9,23 +9,25 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from execplane.contract.clock import Clock
-from execplane.contract.executor import Executor
+from execplane.contract.executor import Executor, Report
 from execplane.contract.loops import IDLE, NOW, Next, at
 from execplane.contract.observations import Acknowledged, Cleaned, Diagnosis, Fact, Gone, LaunchRefused, Progress
 from execplane.contract.workload import Intent
 from execplane.executors.driver import claims, ends
 from execplane.executors.driver.workloads import Deployed
 from execplane.store import launch_rows
+from execplane.store.database import is_outage
 from execplane.store.transitions import ending, launching
 
 log = logging.getLogger(__name__)
 
+F = TypeVar("F", bound=Fact)
 _FACTS_AT_ONCE = 500
 _MOST_FACTS = 20_000
 _REPEAT_STOP_SECONDS = 30.0
@@ -40,6 +42,10 @@ class DriverOptions:
     unanswered_seconds: float = 60.0
     """A launch without an answer for this long is sent again."""
     most_launch_failures: int = 20
+
+
+class _LeaseRanOut(Exception):
+    """Nothing is asked of the executor any more; what is committed is found again by whoever drives next."""
 
 
 class DriverLoop:
@@ -58,7 +64,10 @@ class DriverLoop:
         *,
         owner: str,
         wake: Callable[[], None],
+        may_act: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`may_act` is asked right before each call of the executor: whether the lease is still held."""
+        self.may_act = may_act
         self._make_executor = make_executor
         self.executor = make_executor()
         self.name = f"driver:{self.executor.name}"
@@ -68,25 +77,42 @@ class DriverLoop:
         self._owner = owner
         self._wake = wake
         self._facts: queue.Queue[Fact] = queue.Queue(maxsize=_MOST_FACTS)
-        self._waiting_facts = threading.Event()
+        self._unapplied: list[Fact] = []
         self._told: dict[int, float] = {}
         self._cleaning: set[int] = set()
         self._started = False
         self._adopted = False
+        self._claiming = False
 
-    def report(self, facts: Sequence[Fact]) -> None:
+    def _report_to(self, facts: queue.Queue[Fact]) -> Report:
         """Called by the executor from its own threads; blocks only when the driver is 20,000 facts behind."""
-        for fact in facts:
-            self._facts.put(fact)
-        self._wake()
+
+        def report(found: Sequence[Fact]) -> None:
+            for fact in found:
+                facts.put(fact)
+            self._wake()
+
+        return report
 
     def tick(self, now: datetime) -> Next:
+        try:
+            return self._tick(now)
+        except _LeaseRanOut:
+            self._adopted = False
+            return NOW
+
+    def _tick(self, now: datetime) -> Next:
         if not self._started:
-            self.executor.start(self.report)
+            self._demand_lease()
+            self.executor.start(self._report_to(self._facts))
             self._started = True
         if not self._adopted:
             self._adopt(now)
             self._adopted = True
+        if self._claiming:
+            # The last claim broke off between its commit and that of the intents.
+            launching.unclaim(self._owner, self.executor.name, now=now)
+            self._claiming = False
         more = self._apply_facts(now)
         self._stop_told(now)
         self._launch_again(now)
@@ -96,38 +122,47 @@ class DriverLoop:
             return NOW
         return at(now + timedelta(seconds=1)) if self._told else IDLE
 
+    def _demand_lease(self) -> None:
+        """Right before each external call: between the check and the call nothing is waited for."""
+        if not self.may_act():
+            raise _LeaseRanOut
+
     def _adopt(self, now: datetime) -> None:
         """After a start or a take-over: claims of dead drivers go back, what may be alive is watched again."""
         launching.unclaim(self._owner, self.executor.name, now=now)
         after = 0
         while page := launch_rows.in_hand(self.executor.name, after_id=after):
+            self._demand_lease()
             self.executor.adopt(page)
             after = page[-1].attempt_id
 
     def _apply_facts(self, now: datetime) -> bool:
-        facts: list[Fact] = []
-        while len(facts) < _FACTS_AT_ONCE:
+        """Facts are kept until the ledger has them: they are not told twice. All of them may be applied again."""
+        while len(self._unapplied) < _FACTS_AT_ONCE:
             try:
-                facts.append(self._facts.get_nowait())
+                self._unapplied.append(self._facts.get_nowait())
             except queue.Empty:
                 break
-        acknowledged = [fact for fact in facts if isinstance(fact, Acknowledged)]
-        if acknowledged:
-            launching.acknowledge(acknowledged)
-        progress = [fact for fact in facts if isinstance(fact, Progress)]
-        if progress:
-            ending.observe(progress, now=now)
+        facts = self._unapplied
+        full = len(facts) == _FACTS_AT_ONCE
+        _apply(launching.acknowledge, [fact for fact in facts if isinstance(fact, Acknowledged)])
+        _apply(lambda some: ending.observe(some, now=now), [fact for fact in facts if isinstance(fact, Progress)])
         for fact in facts:
             if isinstance(fact, Gone):
-                ends.end_gone(fact, now=now, infra_retries=self._options.infra_retries, actor=self._owner)
-                self._told.pop(fact.attempt_id, None)
+                _apply(lambda some: self._gone(some[0], now), [fact])
             elif isinstance(fact, LaunchRefused):
-                self._refused(fact, now)
-        cleaned = [fact for fact in facts if isinstance(fact, Cleaned)]
-        if cleaned:
-            ending.cleaned([fact.attempt_id for fact in cleaned], cleaned[-1].at)
-            self._cleaning.difference_update(fact.attempt_id for fact in cleaned)
-        return len(facts) == _FACTS_AT_ONCE
+                _apply(lambda some: self._refused(some[0], now), [fact])
+        _apply(self._cleaned, [fact for fact in facts if isinstance(fact, Cleaned)])
+        self._unapplied = []
+        return full
+
+    def _gone(self, fact: Gone, now: datetime) -> None:
+        ends.end_gone(fact, now=now, infra_retries=self._options.infra_retries, actor=self._owner)
+        self._told.pop(fact.attempt_id, None)
+
+    def _cleaned(self, facts: Sequence[Cleaned]) -> None:
+        ending.cleaned([fact.attempt_id for fact in facts], facts[-1].at)
+        self._cleaning.difference_update(fact.attempt_id for fact in facts)
 
     def _refused(self, fact: LaunchRefused, now: datetime) -> None:
         if fact.retry:
@@ -147,6 +182,7 @@ class DriverLoop:
             > self._options.grace_seconds + _REPEAT_STOP_SECONDS
         ]
         if again:
+            self._demand_lease()
             self.executor.stop(again, grace_seconds=self._options.grace_seconds)
         stopping = {handle.attempt_id for handle in handles}
         self._told = {pk: told for pk, told in self._told.items() if pk in stopping}
@@ -169,6 +205,7 @@ class DriverLoop:
             for handle in launch_rows.handles(due, with_body=True)
         ]
         launching.hold_launch([intent.attempt_id for intent in intents], until=now + older)
+        self._demand_lease()
         self.executor.launch(intents)
 
     def _claim(self, now: datetime) -> int:
@@ -178,6 +215,7 @@ class DriverLoop:
         if reason := self.executor.check():
             claims.hold_all(self.executor.name, reason)
             return 0
+        self._claiming = True
         claimed = claims.claim(
             self.executor,
             parallelism=self._options.parallelism,
@@ -186,11 +224,14 @@ class DriverLoop:
             now=now,
         )
         if not claimed:
+            self._claiming = False
             return 0
         built = claims.build(claimed, self.executor, self._deployed)
         for attempt_id, diagnosis in built.refused.items():
             self._refuse_build(attempt_id, diagnosis, now)
         allowed = set(launching.commit_intents(built.intents, owner=self._owner, now=now))
+        self._claiming = False
+        self._demand_lease()
         self.executor.launch([intent for intent in built.intents if intent.attempt_id in allowed])
         return len(claimed)
 
@@ -207,6 +248,7 @@ class DriverLoop:
         for failed in (False, True):
             handles = [handle for handle, was in found if was is failed]
             if handles:
+                self._demand_lease()
                 self._cleaning.update(handle.attempt_id for handle in handles)
                 self.executor.clean(handles, failed=failed)
 
@@ -216,5 +258,23 @@ class DriverLoop:
             self.executor.close()
             self.executor = self._make_executor()
         self._started = self._adopted = False
+        # What was reported and not yet applied may be outdated when we drive again; adoption tells it anew.
+        self._facts, self._unapplied = queue.Queue(maxsize=_MOST_FACTS), []
         self._told.clear()
         self._cleaning.clear()
+
+
+def _apply(write_down: Callable[[Sequence[F]], None], facts: Sequence[F]) -> None:
+    """Write facts down together; one that cannot be written (a fault of ours) keeps no other from it."""
+    if not facts:
+        return
+    try:
+        write_down(facts)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        if len(facts) > 1:
+            for fact in facts:
+                _apply(write_down, [fact])
+        else:
+            log.exception("the fact %r could not be written down and is dropped", facts[0])

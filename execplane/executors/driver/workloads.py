@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,10 @@ from execplane.contract.errors import ExecplaneError, NotFound
 from execplane.contract.executor import Executor
 from execplane.contract.observations import Diagnosis
 from execplane.contract.workload import Intent, Workload
+from execplane.store.database import is_outage
 from execplane.store.launch_rows import LaunchRow, dag_spec, launch_rows
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +45,15 @@ def build_all(attempt_ids: Sequence[int], executor: Executor, deployed: Deployed
             intents.append(executor.build(workload(row, deployed)))
         except ExecplaneError as error:
             refused[row.attempt_id] = Diagnosis(category="launch_error", sentence=error.message, hint=error.hint)
+        except Exception as error:
+            # A fault of ours in one launch: it must not keep all others of the executor from being claimed.
+            if is_outage(error):
+                raise
+            log.exception("the launch of %s could not be built", row.key)
+            sentence = f"The launch could not be built ({type(error).__name__}: {error})."
+            refused[row.attempt_id] = Diagnosis(
+                category="launch_error", sentence=sentence, hint="See the driver's log."
+            )
     return Built(intents=tuple(intents), refused=refused)
 
 

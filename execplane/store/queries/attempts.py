@@ -10,7 +10,8 @@ from typing import Any
 from execplane.contract.errors import NotFound
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.store.models import Attempt, AttemptEvent, SecretAccess, WaitingReason
-from execplane.store.models.attempts import ACTIVE, ENDED
+from execplane.store.models.attempts import ENDED
+from execplane.store.queries.literal import is_active, is_ended
 from execplane.store.queries.paging import Page, cut
 
 PHASES = (
@@ -180,7 +181,7 @@ def active_attempts(
 
     `launched`: only those with a pod's name.
     """
-    found = Attempt.objects.filter(executor__in=list(executors), state__in=ACTIVE)
+    found = Attempt.objects.filter(is_active(), executor__in=list(executors))
     if launched:
         found = found.filter(pod_name__isnull=False)
     return _page(found, before, limit)
@@ -199,11 +200,10 @@ def ended_attempts(
 
     Indexes, finished rows only: attempt_dag, attempt_category, attempt_node, attempt_state; else the key.
     """
-    found = Attempt.objects.filter(state=state) if state else Attempt.objects.filter(state__in=ENDED)
-    for column, value in (("dag_id", dag_id), ("category", category), ("node", node)):
+    found = Attempt.objects.filter(is_ended())
+    for column, value in (("state", state), ("dag_id", dag_id), ("category", category), ("node", node)):
         if value:
-            # The partial indexes say `state IN (all ended)`: repeated, so that the planner sees that they fit.
-            found = found.filter(**{column: value}, state__in=ENDED)
+            found = found.filter(**{column: value})
     return _page(found, before, limit)
 
 
@@ -215,10 +215,14 @@ def _page(found: Any, before: int | None, limit: int) -> Page[AttemptMark]:
     return Page(rows=rows, next_key=rows[-1].id if more else None)
 
 
-def active_by_pool() -> dict[str, dict[str, int]]:
+def active_by_pool(executors: Iterable[str]) -> dict[str, dict[str, int]]:
     """Slots in use: pool -> attempt state -> slots (index: attempt_active)."""
     used: dict[str, dict[str, int]] = {}
-    found = Attempt.objects.filter(state__in=ACTIVE).order_by().values_list("pool", "state", "slots")
+    found = (
+        Attempt.objects.filter(is_active(), executor__in=list(executors))
+        .order_by()
+        .values_list("pool", "state", "slots")
+    )
     for pool, state, slots in found:
         states = used.setdefault(pool, {})
         states[state] = states.get(state, 0) + slots

@@ -16,6 +16,7 @@ from execplane.contract.states import (
 )
 from execplane.store.database import nudge, write
 from execplane.store.models import Attempt, DagRun, TaskInstance
+from execplane.store.transitions import ending
 from execplane.store.transitions.ending import request_stop, reset_instances
 from execplane.store.transitions.events import clean
 from execplane.store.transitions.runs import plan_again, recheck_dag
@@ -35,6 +36,11 @@ def clear_instances(ti_ids: Sequence[int], *, actor: str, now: datetime) -> None
         _reopen_runs([run.pk for run in runs], now)
         for run in runs:
             nudge("scheduler", f"run:{run.pk}", f"dag:{run.dag_id}", "dags")
+
+
+def lock_run_of(attempt_id: int) -> None:
+    """What is read of the attempt afterwards holds until the caller's `write()` ends."""
+    ending.lock_attempt(attempt_id)
 
 
 def _lock_runs(ti_ids: Sequence[int]) -> list[DagRun]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from execplane.contract.observations import Acknowledged, Diagnosis
 from execplane.contract.states import AttemptState, Cause, TaskState, task_sources
@@ -16,6 +16,9 @@ from execplane.store import blob_rows
 from execplane.store.database import nudge, write
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
 from execplane.store.transitions.events import clean, event, record
+
+
+_MOST_EXPLAINED = 5000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,24 +119,38 @@ def not_claimed(reasons: dict[int, str]) -> None:
         by_reason[reason[:300]].append(pk)
     with write():
         for reason, ids in by_reason.items():
-            Attempt.objects.filter(pk__in=ids, state=AttemptState.QUEUED).update(not_claimed_reason=reason)
+            _explain(Attempt.objects.filter(pk__in=ids, state=AttemptState.QUEUED), reason)
 
 
-def explain_blocked(executor: str, *, full_pools: Sequence[str], full_dags: Sequence[str]) -> None:
-    """The reason of attempts that a full pool or DAG keeps from even being looked at; a statement each."""
+def _explain(rows: QuerySet[Attempt], reason: str) -> None:
+    """A reason is worth no wait: rows that somebody holds (a clear, say) are left out, and so nothing deadlocks."""
+    free = rows.exclude(not_claimed_reason=reason).select_for_update(skip_locked=True).values_list("pk", flat=True)
+    if ids := list(free[:_MOST_EXPLAINED]):
+        Attempt.objects.filter(pk__in=ids).update(not_claimed_reason=reason)
+
+
+def explain_blocked(
+    executor: str, *, full_pools: Sequence[str], full_dags: Sequence[str], paused_dags: Sequence[str] = ()
+) -> None:
+    """The reason of attempts that a full pool or a full or paused DAG keeps from even being looked at."""
     queued = Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED)
+    stopped = [*full_dags, *paused_dags]
     for pool in full_pools:
-        reason = f"The pool {pool} is full."
-        queued.filter(pool=pool).exclude(not_claimed_reason=reason).update(not_claimed_reason=reason)
-    for dag_id in full_dags:
+        _explain(queued.filter(pool=pool).exclude(dag_id__in=stopped), f"The pool {pool} is full.")
+    for dag_id in set(full_dags) - set(paused_dags):
         reason = f"The DAG {dag_id} has as many tasks in flight as its max_active_tasks allows."
-        queued.filter(dag_id=dag_id).exclude(not_claimed_reason=reason).update(not_claimed_reason=reason[:300])
+        _explain(queued.filter(dag_id=dag_id), reason[:300])
+    for dag_id in paused_dags:
+        _explain(queued.filter(dag_id=dag_id), f"The DAG {dag_id} is paused."[:300])
 
 
-def unclaim(owner_is_not: str, executor: str, *, now: datetime) -> int:
-    """claimed -> queued for attempts of dead drivers: no intent was committed, so nothing was sent."""
+def unclaim(actor: str, executor: str, *, now: datetime) -> int:
+    """claimed -> queued for all that is claimed on the executor: no intent was committed, so nothing was sent.
+
+    For a driver that has just taken over, or whose last claim broke off. Whoever claimed it commits no intent any more.
+    """
     with write():
-        rows = Attempt.objects.filter(executor=executor, state=AttemptState.CLAIMED).exclude(owner=owner_is_not)
+        rows = Attempt.objects.filter(executor=executor, state=AttemptState.CLAIMED)
         moved = list(rows.select_for_update(skip_locked=True).values_list("pk", "seq", "owner"))
         Attempt.objects.filter(pk__in=[pk for pk, _, _ in moved]).update(
             state=AttemptState.QUEUED, seq=F("seq") + 1, owner="", claimed_at=None
@@ -143,10 +160,10 @@ def unclaim(owner_is_not: str, executor: str, *, now: datetime) -> int:
                 pk,
                 seq + 1,
                 now,
-                actor=owner_is_not,
+                actor=actor,
                 from_state=AttemptState.CLAIMED,
                 to_state=AttemptState.QUEUED,
-                reason=f"{owner} is gone before it committed an intent",
+                reason=f"{owner} committed no intent for it",
             )
             for pk, seq, owner in moved
         )
@@ -165,6 +182,7 @@ def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> l
             Attempt.objects.filter(
                 pk__in=[intent.attempt_id for intent in intents], state=AttemptState.CLAIMED, owner=owner
             )
+            .order_by("pk")
             .select_for_update()
             .values_list("pk", "seq")
         )
@@ -220,7 +238,7 @@ def _launched(intent: Intent, digest: str, seq: int, now: datetime) -> Attempt:
 def acknowledge(facts: Iterable[Acknowledged]) -> None:
     """The launch exists: note its uid and when. Moves nothing, so a lost race does not matter."""
     with write():
-        for fact in facts:
+        for fact in sorted(facts, key=lambda fact: fact.attempt_id):  # rows are locked in one order: no deadlocks
             rows = Attempt.objects.filter(pk=fact.attempt_id, state__in=["launched", "running", "stopping"])
             rows.filter(pod_uid="").update(pod_uid=fact.uid)
             rows.filter(acknowledged_at=None).update(acknowledged_at=fact.at, retry_at=None)
@@ -325,7 +343,8 @@ def _begin(row: Attempt, uid: str, nonce: str, hostname: str, worker_version: st
     instances.update(state=TaskState.RUNNING, started_at=now, ended_at=None)
     TaskInstance.objects.filter(pk=row.ti_id, first_started_at=None).update(first_started_at=now)
     if row.cause != Cause.RESCHEDULE:
-        # As in Airflow: a new try starts without the XComs of the one before.
+        # As in Airflow: a new try starts without the XComs of the one before, and without what it decided.
+        TaskInstance.objects.filter(pk=row.ti_id).update(skips=None, map_length=None)
         XCom.objects.filter(ti_id=row.ti_id).delete()
     WaitingReason.objects.filter(attempt_id=row.pk).delete()
     run_pk = TaskInstance.objects.filter(pk=row.ti_id).values_list("dagrun_id", flat=True).get()

@@ -134,7 +134,7 @@ def running_runs(dag_id: str) -> int:
 
     The DAG's row is locked after the run's, here and in `set_paused`: the order that avoids deadlocks.
     """
-    list(Dag.objects.filter(pk=dag_id).select_for_update(no_key=True).values_list("pk"))
+    lock_dag(dag_id)
     return DagRun.objects.filter(dag_id=dag_id, state=RunState.RUNNING).count()
 
 
@@ -193,10 +193,9 @@ def hold_run(run_pk: int, *, decide_at: datetime, reason: str) -> None:
         nudge(f"run:{run_pk}")
 
 
-def lock_dag(dag_id: str) -> bool:
-    """Plan for this DAG alone until the caller's `write()` ends; False: another scheduler does just that."""
-    rows = Dag.objects.filter(pk=dag_id).select_for_update(skip_locked=True, no_key=True)
-    return bool(rows.values_list("pk", flat=True))
+def lock_dag(dag_id: str) -> None:
+    """Nobody else plans for this DAG, starts a run of it or pauses it until the caller's `write()` ends."""
+    list(Dag.objects.filter(pk=dag_id).select_for_update(no_key=True).values_list("pk"))
 
 
 def create_instances(run: LockedRun, keys: Sequence[tuple[str, int, TaskState]], *, now: datetime) -> None:

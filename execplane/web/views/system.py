@@ -67,7 +67,7 @@ class PoolLine:
 
 
 def pools(request: HttpRequest) -> HttpResponse:
-    used = attempts.active_by_pool()
+    used = attempts.active_by_pool(wiring.parts().executors)
     known = system.pools()
     found = []
     for pool in known:

@@ -9,7 +9,7 @@ with DAG("two_bash_tasks", schedule=None, start_date=datetime(2026, 1, 1), defau
     hello = BashOperator(task_id="hello", bash_command="echo hello from attempt {{ ti.try_number }}")
     again = BashOperator(
         task_id="again",
-        bash_command='echo "and again, after: {{ ti.xcom_pull(task_ids=\'hello\') }}"',
+        bash_command="echo \"and again, after: {{ ti.xcom_pull(task_ids='hello') }}\"",
         execution_timeout=timedelta(minutes=2),
     )
     hello >> again

@@ -11,7 +11,8 @@ import pytest
 
 from execplane.contract.observations import Acknowledged, Cleaned, Fact, Gone, LaunchRefused, Progress
 from execplane.contract.workload import Handle, Intent
-from execplane.executors.kubernetes_tracker import Cleaning, Entry, Tracker
+from execplane.executors.kubernetes_entries import Cleaning, Entry
+from execplane.executors.kubernetes_tracker import Tracker
 from execplane.pods.build import BuildOptions, build_intent, build_pod
 from execplane.pods.default_template import default_template
 from execplane.pods.status import Pod, decode_pod

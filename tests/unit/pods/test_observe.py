@@ -187,10 +187,19 @@ def test_the_deadline_that_we_set_to_end_sidecars_does_not_hide_how_the_task_end
     assert (found.end.category, found.end.exit_code) == ("user_code", 9)
 
 
-def test_a_sigterm_while_the_pod_is_being_deleted_is_a_deletion() -> None:
-    found = look(statuses(container(ended(143))), metadata={"deletionTimestamp": T.format(5)})
+@pytest.mark.parametrize("code", [1, 137, 143])
+def test_an_end_after_the_deletion_was_asked_for_is_a_deletion(code: int) -> None:
+    deleting = {"deletionTimestamp": T.format(9), "deletionGracePeriodSeconds": 5}
+    found = look(statuses(container(ended(code, finishedAt=T.format(4)))), metadata=deleting)
     assert found.end is not None
-    assert (found.end.category, found.end.exit_code, found.end.infrastructure) == ("deleted", 143, True)
+    assert (found.end.category, found.end.exit_code, found.end.infrastructure) == ("deleted", code, True)
+
+
+def test_an_end_before_the_deletion_was_asked_for_is_the_tasks_own() -> None:
+    deleting = {"deletionTimestamp": T.format(9), "deletionGracePeriodSeconds": 5}
+    found = look(statuses(container(ended(1, finishedAt=T.format(3)))), metadata=deleting)
+    assert found.end is not None
+    assert found.end.category == "user_code"
 
 
 def test_a_running_pod_that_is_deleted_is_called_so() -> None:

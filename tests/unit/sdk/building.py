@@ -101,7 +101,7 @@ def claim(
     *,
     conf: dict[str, Any] | None = None,
     try_number: int = 1,
-    max_tries: int = 0,
+    max_tries: int = 1,
     run_type: str = "scheduled",
     first_started_at: datetime | None = None,
     **fields: Any,

@@ -142,7 +142,7 @@ def test_retry_callbacks_fire_per_failed_try_and_the_failure_callback_once() -> 
             ],
         )
     for number in (1, 2, 3):
-        run_task(dag, "probed", answer=claim(try_number=number, max_tries=2))
+        run_task(dag, "probed", answer=claim(try_number=number, max_tries=3))
     assert calls == ["retry 1", "retry 2", "failure x", "second"]
 
 
@@ -488,3 +488,10 @@ def test_a_task_that_changes_its_own_dates_sees_pendulum_moments() -> None:
             ],
         )
     assert result(run_task(dag, "probed")) == ["2024-01-03", 24]
+
+
+def test_ti_counts_tries_as_airflow_does() -> None:
+    with new_dag() as dag:
+        PythonOperator(task_id="probed", python_callable=lambda ti: [ti.try_number, ti.max_tries])
+    # retries=2: the claim names 3 as the last try, Airflow's max_tries is 2
+    assert result(run_task(dag, "probed", answer=claim(try_number=2, max_tries=3))) == [2, 2]

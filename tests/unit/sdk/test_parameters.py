@@ -163,7 +163,7 @@ OPERATOR_EFFECTS: dict[str, tuple[Any, Probe, Any]] = {
     "on_execute_callback": (None, called_by(lambda: 1), 1),
     "on_success_callback": (None, called_by(lambda: 1), 1),
     "on_failure_callback": (None, called_by(fail), 1),
-    "on_retry_callback": (None, called_by(fail, answer=claim(max_tries=1)), 1),
+    "on_retry_callback": (None, called_by(fail, answer=claim(max_tries=2)), 1),
     "on_skipped_callback": (None, called_by(skip), 1),
     "pre_execute": (None, called_by(lambda: 1), 1),
     "post_execute": (None, called_by(lambda: 1), 1),

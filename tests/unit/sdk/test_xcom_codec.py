@@ -215,3 +215,8 @@ def test_reading_never_makes_anything_but_dataclasses_and_enums() -> None:
 def test_a_tag_of_a_newer_version_is_named() -> None:
     with pytest.raises(XComDecodeError, match="'matrix'"):
         xcom.decode(b'{"__type__":"matrix","__value__":[]}')
+
+
+def test_hours_that_a_clock_change_skips_stay_as_they_were_written() -> None:
+    missing = datetime(2024, 3, 31, 2, 30, tzinfo=ZoneInfo("Europe/Paris"))
+    assert xcom.decode(xcom.encode(missing)).isoformat() == missing.isoformat()

@@ -1,0 +1,258 @@
+"""Every page as a logged-in person gets it, what stands on it, and what it costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from execplane.store.models import Attempt, DagRun, TaskInstance, User
+from execplane.web import wiring
+from tests.conftest import TestClock
+from tests.integration import web_rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def parts(clock: TestClock, settings: Settings) -> Iterator[None]:
+    # Files are found where they lie; nothing is collected for a test.
+    settings.STATIC_ROOT = None
+    before = wiring.parts()
+    wiring.wire(wiring.Parts(clock=clock, executors=("kubernetes",), dags_folders=("/srv/dags",)))
+    yield
+    wiring.wire(before)
+
+
+@pytest.fixture
+def world(clock: TestClock) -> Attempt:
+    return web_rows.make_world(clock.now())
+
+
+@pytest.fixture
+def staff(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("ada", is_staff=True))
+    return client
+
+
+@pytest.fixture
+def reader(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("bob"))
+    return client
+
+
+def text(client: Client, path: str, **headers: str) -> str:
+    answer = client.get(path, headers=headers)
+    assert answer.status_code == 200, (path, answer.status_code)
+    return answer.content.decode()
+
+
+def addresses(attempt: Attempt) -> list[str]:
+    dag, run = attempt.dag_id, attempt.run_id
+    return [
+        reverse("dags"),
+        *(reverse(name, args=[dag]) for name in ("dag", "dag-graph", "dag-runs", "dag-code", "dag-details")),
+        *(reverse(name, args=[dag, run]) for name in ("run", "run-graph", "run-details")),
+        reverse("task", args=[dag, run, "check.sums"]),
+        reverse("task", args=[dag, run, "mapped"]),
+        reverse("mapped-task", args=[dag, run, "mapped", 1]),
+        *(reverse(f"attempt{tab}", args=[attempt.pk]) for tab in ("", "-timeline", "-pod", "-rendered", "-xcoms")),
+        *(reverse(name) for name in ("runs", "pods", "pools", "import-errors", "loops")),
+        reverse("pods") + "?view=ended&state=failed",
+        reverse("dags") + "?q=sal&status=failed&tag=nightly",
+        reverse("dag", args=[dag]) + "?runs=50&type=scheduled&state=failed&before=999999",
+    ]
+
+
+def test_every_page_answers_whole_and_as_a_fragment(staff: Client, world: Attempt) -> None:
+    for path in addresses(world):
+        whole = text(staff, path)
+        part = text(staff, path, **{"HX-Request": "true"})
+        assert whole.startswith("<!doctype html>"), path
+        assert "<html" not in part, path
+        heading = re.search(r"<h1.*?</h1>", whole, re.DOTALL)
+        assert heading, path
+        assert heading[0] in part, path
+
+
+def test_a_fragment_that_did_not_change_is_not_sent_again(staff: Client, world: Attempt, clock: TestClock) -> None:
+    path = reverse("run", args=[world.dag_id, world.run_id])
+    first = staff.get(path, headers={"HX-Request": "true"})
+    clock.advance(90)  # relative times move on; that is no change
+
+    same = staff.get(path, headers={"HX-Request": "true", "X-Have": first["X-Digest"]})
+    TaskInstance.objects.filter(dagrun_id=DagRun.objects.get(run_id=world.run_id).pk).update(state="success")
+    changed = staff.get(path, headers={"HX-Request": "true", "X-Have": first["X-Digest"]})
+
+    assert same.status_code == 204
+    assert changed.status_code == 200
+
+
+def test_pages_ask_for_a_login_and_come_back_to_where_one_wanted_to_go(client: Client, world: Attempt) -> None:
+    path = reverse("run", args=[world.dag_id, world.run_id])
+
+    answer = client.get(path)
+
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/login?next=/dags/sales/runs/")
+
+
+def test_a_wrong_password_is_refused_in_words(client: Client, db: None) -> None:
+    answer = client.post(reverse("login"), {"username": "ada", "password": "nope"})
+
+    assert "do not match" in answer.content.decode()
+
+
+def test_a_reader_sees_no_verbs_and_may_carry_out_none(reader: Client, world: Attempt) -> None:
+    run = reverse("run", args=[world.dag_id, world.run_id])
+
+    page = text(reader, run)
+    answers = [
+        reader.get(reverse("dag-trigger", args=["sales"])),
+        reader.post(reverse("dag-pause", args=["sales"]), {"paused": "1"}),
+        reader.post(reverse("run-stop", args=[world.dag_id, world.run_id])),
+        reader.post(reverse("attempt-cancel", args=[world.pk])),
+    ]
+
+    assert "Clear</a>" not in page
+    assert [answer.status_code for answer in answers] == [403] * 4
+    assert "Ask an administrator" in answers[0].content.decode()
+
+
+def test_pages_allow_only_our_own_files_and_no_inline_code(staff: Client, world: Attempt) -> None:
+    for path in addresses(world):
+        answer = staff.get(path)
+        policy = answer["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        body = answer.content.decode()
+        assert " style=" not in body, path
+        assert " onclick=" not in body, path
+        assert "<script>" not in body, path
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/dags/nope", 404, "The DAG nope does not exist."),
+        ("/dags/sales/runs/nope", 404, "The run nope of DAG sales does not exist."),
+        ("/attempts/99999", 404, "The attempt 99999 does not exist."),
+        ("/nowhere", 404, "There is no page at this address."),
+    ],
+)
+def test_what_does_not_exist_is_a_page_that_says_so(
+    staff: Client, world: Attempt, path: str, status: int, words: str
+) -> None:
+    answer = staff.get(path)
+
+    assert answer.status_code == status
+    assert words in answer.content.decode()
+
+
+def test_a_form_without_its_token_is_refused_with_a_page(world: Attempt) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(User.objects.create_user("eve", is_staff=True))
+
+    answer = client.post(reverse("dag-pause", args=["sales"]), {"paused": "1"})
+
+    assert answer.status_code == 403
+    assert "This form is too old" in answer.content.decode()
+
+
+def test_an_empty_deployment_says_what_to_do(staff: Client, db: None) -> None:
+    assert "/srv/dags" in text(staff, reverse("dags"))
+    assert "Every file imports" in text(staff, reverse("import-errors"))
+    assert "execplane standalone" in text(staff, reverse("loops"))
+    assert "No runs yet" in text(staff, reverse("runs"))
+    assert "Nothing is running" in text(staff, reverse("pods"))
+
+
+def test_the_attempt_shows_its_reason_its_pod_and_the_yaml_that_was_sent(staff: Client, world: Attempt) -> None:
+    page = text(staff, reverse("attempt-pod", args=[world.pk]))
+    yaml = staff.get(reverse("attempt-pod-yaml", args=[world.pk])).content.decode()
+
+    assert "ran out of memory" in page
+    assert "Raise its memory limit." in page
+    assert f"kubectl -n jobs describe pod {world.pod_name}" in page
+    assert yaml.startswith("apiVersion: v1\nkind: Pod\n")
+    assert "'yes'" in yaml
+
+
+def test_a_task_that_never_started_says_why(staff: Client, world: Attempt) -> None:
+    page = text(staff, reverse("task", args=[world.dag_id, world.run_id, "check.sums"]))
+
+    assert "A task before it failed" in page
+
+
+def test_a_task_s_address_leads_to_its_newest_attempt(staff: Client, world: Attempt, clock: TestClock) -> None:
+    second = web_rows.make_attempt(world.ti, clock.now(), state="success", number=2)
+
+    answer = staff.get(reverse("task", args=[world.dag_id, world.run_id, world.task_id]))
+
+    assert answer["Location"] == reverse("attempt", args=[second.pk])
+
+
+def test_unsafe_names_are_escaped_everywhere(staff: Client, clock: TestClock) -> None:
+    from execplane.contract.dag import DagSpec, TaskSpec
+
+    evil = '"><img src=x>'
+    one = DagSpec(dag_id="evil", file="evil.py", tasks=(TaskSpec(task_id=evil, operator=evil, label=evil),))
+    version = web_rows.make_dag(one, clock.now(), tags=(evil,))
+    runs = web_rows.make_runs(version, 1, clock.now())
+    web_rows.make_cells(runs, one)
+
+    for path in ("/dags", "/dags/evil", "/dags/evil/graph", "/dags/evil/details", f"/dags/evil/runs/{runs[0].run_id}"):
+        assert "<img" not in text(staff, path), path
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("/dags", 8),
+        ("/dags/sales", 9),
+        ("/dags/sales/graph", 8),
+        ("/dags/sales/runs", 7),
+        ("/runs", 4),
+        ("/pods", 4),
+        ("/pods?view=ended", 4),
+        ("/loops", 5),
+        ("/import-errors", 4),
+    ],
+)
+def test_a_list_costs_a_fixed_number_of_queries(
+    staff: Client,
+    world: Attempt,
+    clock: TestClock,
+    path: str,
+    most: int,
+    django_assert_max_num_queries: Callable[[int], CaptureQueriesContext],
+) -> None:
+    for number in range(10):
+        one = web_rows.spec(f"more{number}")
+        found = web_rows.make_runs(web_rows.make_dag(one, clock.now()), 3, clock.now())
+        web_rows.make_cells(found, one)
+    for number in range(2, 12):
+        web_rows.make_attempt(world.ti, clock.now(), number=number)
+
+    with django_assert_max_num_queries(most):
+        text(staff, path)
+
+
+def test_lists_continue_where_the_page_ended(staff: Client, clock: TestClock) -> None:
+    version = web_rows.make_dag(web_rows.spec("sales"), clock.now())
+    web_rows.make_runs(version, 60, clock.now())
+
+    first: Any = staff.get("/dags/sales/runs")
+    oldest = first.content.decode().rsplit("?before=", 1)[1].split('"')[0]
+    second = text(staff, f"/dags/sales/runs?before={oldest}")
+
+    assert second.count('id="run-') == 10
+    assert "Newest" in second
