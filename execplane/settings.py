@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -127,6 +128,9 @@ USE_I18N = False
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [folder for folder in (_PACKAGE / "static", _PACKAGE.parent / "static") if folder.is_dir()][:1]
 STATIC_ROOT = CONFIG.home / "static"
+with contextlib.suppress(OSError):
+    # WhiteNoise warns about an absent one, although it finds the files of a checkout without it.
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 WHITENOISE_USE_FINDERS = True
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 REST_FRAMEWORK = {

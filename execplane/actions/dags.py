@@ -10,7 +10,8 @@ from execplane.actions.params import merge_conf
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import Conflict, InvalidInput, NotFound
 from execplane.contract.states import RunType
-from execplane.scheduler.timetables import manual_interval, run_id as make_run_id
+from execplane.scheduler.timetables import manual_interval
+from execplane.scheduler.timetables import run_id as make_run_id
 from execplane.store import dag_rows
 from execplane.store.audit import audit
 from execplane.store.database import nudge, write

@@ -47,8 +47,8 @@ def list_attempts(
             found = _newest(deployment.config.all_executors, dag_id, state, category, node, limit)
         rows = [attempt_fields(attempt) for attempt in found]
     if output is Output.TABLE:
-        rows = [{**row, "took": duration(row["duration_seconds"]), "task": _name(row)} for row in rows]
-    columns = ("id", "task", "run_id", "attempt_no", "try_number", "state", "category", "took", "reason")
+        rows = [_table_fields(row) for row in rows]
+    columns = ("id", "task", "run_id", "attempt", "try", "state", "category", "took", "reason")
     show_rows(rows, output, columns, empty="There are no such attempts.")
 
 
@@ -74,9 +74,15 @@ def _newest(
     return found[:limit]
 
 
-def _name(row: dict[str, Any]) -> str:
+def _table_fields(row: dict[str, Any]) -> dict[str, Any]:
     index = f"[{row['map_index']}]" if row["map_index"] >= 0 else ""
-    return f"{row['dag_id']}.{row['task_id']}{index}"
+    return {
+        **row,
+        "task": f"{row['dag_id']}.{row['task_id']}{index}",
+        "attempt": row["attempt_no"],
+        "try": row["try_number"],
+        "took": duration(row["duration_seconds"]),
+    }
 
 
 def attempt_fields(attempt: AttemptMark) -> dict[str, Any]:

@@ -144,9 +144,7 @@ TASK_EDGES: dict[TaskState, frozenset[TaskState]] = {
     # An ended task instance moves only when somebody clears or marks it; cleared while a stopped attempt of it is
     # not yet dead, it restarts.
     **{
-        end: frozenset(
-            {TaskState.NONE, TaskState.RESTARTING, TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED}
-        )
+        end: frozenset({TaskState.NONE, TaskState.RESTARTING, TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED})
         - {end}
         for end in TASK_ENDED
     },

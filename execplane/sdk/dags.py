@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from execplane.contract.errors import ExecplaneError
-from execplane.sdk import checks, executor_config, parameters, scope
+from execplane.sdk import accepting, checks, executor_config, parameters, scope
 from execplane.sdk.exceptions import DuplicateTaskIdFound
 from execplane.sdk.params import DagParam, Param, ParamsDict
 from execplane.sdk.scope import complaint
@@ -60,7 +60,7 @@ class DAG:
         if given.get("dag_id") is None:
             raise complaint("DAG lacks the parameter 'dag_id'.", "Name the DAG.")
         what = f"DAG {given['dag_id']!r}"
-        found = parameters.take(what, given, parameters.DAG, parameters.DAG_REFUSED)
+        found = accepting.take(what, given, parameters.DAG, parameters.DAG_REFUSED)
         params = found.pop("params")
         for name, value in found.items():
             setattr(self, name, value)

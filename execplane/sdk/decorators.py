@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from execplane.sdk import scope
+from execplane.sdk.accepting import unknown_parameter
 from execplane.sdk.context import CONTEXT_KEYS
 from execplane.sdk.mapping import OperatorPartial
 from execplane.sdk.operator import BaseOperator, constructor_names
 from execplane.sdk.operators.bash import BashOperator
 from execplane.sdk.operators.branch import BranchPythonOperator
 from execplane.sdk.operators.python import PythonOperator, ShortCircuitOperator
-from execplane.sdk.parameters import unknown_parameter
 from execplane.sdk.scope import complaint
 from execplane.sdk.sensors.python import PythonSensor
 from execplane.sdk.xcom_arg import XComArg

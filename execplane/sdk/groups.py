@@ -8,9 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from execplane.sdk import checks, scope
+from execplane.sdk.accepting import Parameter, Refused, take
 from execplane.sdk.edges import Edges
 from execplane.sdk.exceptions import DuplicateTaskIdFound
-from execplane.sdk.parameters import Parameter, Refused, take
 from execplane.sdk.scope import complaint
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from execplane.sdk import parameters, scope
+from execplane.sdk import accepting, scope
 from execplane.sdk.exceptions import AirflowException
 from execplane.sdk.operator import BASE_NAMES, BaseOperator, constructor_names
 from execplane.sdk.scope import complaint
@@ -38,7 +38,7 @@ class OperatorPartial:
         known = constructor_names(operator_class)
         for name in kwargs:
             if name not in known and not function_style:
-                raise parameters.unknown_parameter(self.what, name, known)
+                raise accepting.unknown_parameter(self.what, name, known)
         self._dag = kwargs.get("dag") or scope.current_dag()
         if self._dag is not None:
             self._dag.unexpanded[id(self)] = f"{scope.place(*scope.author_position())}: {self.what}"
@@ -60,7 +60,7 @@ class OperatorPartial:
                         "Give it to partial(); all instances share it.",
                     )
                 if name not in known:
-                    raise parameters.unknown_parameter(self.what, name, known)
+                    raise accepting.unknown_parameter(self.what, name, known)
             if name in shared:
                 raise complaint(f"{self.what}: {name!r} is given to partial() and to expand().", "Keep one.")
             _check_expandable(self.what, name, value)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from execplane.sdk import parameters, scope, xcom_arg
+from execplane.sdk import accepting, parameters, scope, xcom_arg
 from execplane.sdk.edges import Edges
 from execplane.sdk.exceptions import AirflowException
 from execplane.sdk.log import LoggingMixin
@@ -116,7 +116,7 @@ def _require(cls: type, task: BaseOperator, args: tuple[Any, ...], kwargs: dict[
         known = {p.name for p in found}
         for name in kwargs:
             if name not in known:
-                raise parameters.unknown_parameter(what, name, known)
+                raise accepting.unknown_parameter(what, name, known)
 
 
 def constructor_names(cls: type) -> frozenset[str]:
@@ -197,7 +197,7 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
         if given.get("task_id") is None:
             raise complaint(f"{type(self).__name__} lacks the parameter 'task_id'.", "Add task_id='...'.")
         _check_email(what, given)
-        found = parameters.take(what, given, parameters.OPERATOR, parameters.OPERATOR_REFUSED)
+        found = accepting.take(what, given, parameters.OPERATOR, parameters.OPERATOR_REFUSED)
         dag, group = found.pop("dag"), found.pop("task_group")
         found.pop("default_args")
         label = found.pop("task_id")

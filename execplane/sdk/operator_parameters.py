@@ -3,8 +3,9 @@ constructors' signatures by a test."""
 
 from __future__ import annotations
 
+from execplane.sdk.accepting import Parameter, Refused
 from execplane.sdk.groups import TASK_GROUP, TASK_GROUP_REFUSED
-from execplane.sdk.parameters import DAG, DAG_REFUSED, OPERATOR, OPERATOR_REFUSED, Parameter, Refused
+from execplane.sdk.parameters import DAG, DAG_REFUSED, OPERATOR, OPERATOR_REFUSED
 
 _P = Parameter
 

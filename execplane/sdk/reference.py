@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from execplane.sdk.accepting import Parameter, Refused
 from execplane.sdk.airflow import paths
 from execplane.sdk.operator_parameters import CLASSES, SECTIONS
-from execplane.sdk.parameters import Parameter, Refused
 
 _INTRODUCTION = """\
 # What DAG files can say

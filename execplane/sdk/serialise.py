@@ -10,7 +10,7 @@ import msgspec
 
 from execplane.contract.dag import DagSpec, GroupSpec, ParamSpec, TaskSpec, TimetableSpec, XComRef
 from execplane.contract.errors import DagImportError
-from execplane.sdk import checks, executor_config, parameters, resources, scope, timetables, xcom_arg
+from execplane.sdk import accepting, checks, executor_config, parameters, resources, scope, timetables, xcom_arg
 from execplane.sdk.dags import DAG
 from execplane.sdk.exceptions import AirflowDagCycleException, ParamValidationError
 from execplane.sdk.mapping import MappedOperator
@@ -100,11 +100,11 @@ def _relative(file: str, bundle_root: str) -> str:
     return os.path.relpath(os.path.realpath(file), os.path.realpath(bundle_root)).replace(os.sep, "/")
 
 
-def _again(owner: Any, table: dict[str, parameters.Parameter], name: str) -> Any:
+def _again(owner: Any, table: dict[str, accepting.Parameter], name: str) -> Any:
     """An attribute in its accepted form: the author may have assigned it after construction."""
     row = table[name]
     what = f"{getattr(owner, 'operator_name', 'DAG')} {getattr(owner, 'task_id', None) or owner.dag_id!r}"
-    return parameters.checked(what, row, getattr(owner, row.stored_as))
+    return accepting.checked(what, row, getattr(owner, row.stored_as))
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -30,13 +30,13 @@ TYPE = "__type__"
 VALUE = "__value__"
 _INT_LIMIT = 1 << 63
 _PLAIN_KEYS = (int, float, type(None))
-_WRITER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False, check_circular=False)
+_WRITER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False)
 
 
 def encode(value: Any, *, task: str = "") -> bytes:
-    """JSON of `value` in ASCII, without NUL. Raises XComEncodeError naming the type, where it sits, and the task."""
+    """JSON of `value` in UTF-8, without NUL. Raises XComEncodeError naming the type, where it sits, and the task."""
     try:
-        return _WRITER.encode(_pack(value)).encode("ascii")
+        return _WRITER.encode(_pack(value)).encode("utf-8")
     except _Refused as refused:
         whose = f"task {task!r} " if task else "the task "
         message = str(refused).format(path="value" + "".join(reversed(refused.path)))

@@ -107,7 +107,7 @@ def occupied() -> Occupied:
 
 
 def pool_slots(*, lock: bool = False) -> dict[str, int]:
-    """Slots by pool name, -1 without limit. `lock`: no other driver claims from pools until the caller's `write()` ends."""
+    """Slots by pool name, -1: no limit. `lock`: no other driver claims from pools until the caller's `write()` ends."""
     rows = Pool.objects.order_by("pk")
     if lock:
         rows = rows.select_for_update()

@@ -209,7 +209,7 @@ def live_attempt(attempt_id: int) -> LiveAttempt | None:
             "ti__dagrun_id",
             "log_offset",
             "ti__dagrun__bundle_id",
-        )  # fmt: skip
+        )
         .first()
     )
     if row is None:

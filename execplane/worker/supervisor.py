@@ -187,6 +187,14 @@ class Supervisor:
         elif self._signals.terminated and self._stopped is None:
             self._stop(self._sigterm_reason)
             self._ask_who()
+        self._learn_who()
+
+    def _learn_who(self) -> None:
+        """The answer to a SIGTERM's question: the log names whoever wanted the end, not only the signal."""
+        orders = self._courier.orders
+        if self._stopped == self._sigterm_reason and orders.stop and orders.reason:
+            self._stopped = orders.reason
+            self.say(f"The stop was asked for: {orders.reason}.")
 
     def _stop(self, reason: str) -> None:
         """SIGTERM to the task's process, where it calls on_kill; SIGKILL to all of it when the grace is over."""
@@ -305,13 +313,11 @@ class Supervisor:
         assert self._status is not None
         # The courier's last answer may say who wanted the stop that SIGTERM brought.
         self._courier.finish()
-        reason = self._stopped
-        if reason is not None and self._courier.orders.stop:
-            reason = self._courier.orders.reason or reason
+        self._learn_who()
         return Death(
             status=self._status,
             result=self._channel.result(),
-            stopped=reason,
+            stopped=self._stopped,
             killed=self._killed,
             limit_seconds=self._limit_seconds,
             out_of_memory=oom_kills() > self._oom_kills,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
+from asgiref.testing import ApplicationCommunicator
 
 from execplane.loops.wake import WakeBus
 from execplane.web.live import MAX_TOPICS, LiveConsumer, hub, wanted_topics
@@ -18,14 +19,42 @@ USER = SimpleNamespace(is_authenticated=True)
 ANONYMOUS = SimpleNamespace(is_authenticated=False)
 
 
-def talk(conversation: Callable[[Any], Awaitable[None]], user: object = USER) -> None:
+class Socket:
+    """A browser's end of the socket, over ASGI messages."""
+
+    def __init__(self, user: object) -> None:
+        scope = {"type": "websocket", "path": "/ws/live", "headers": [], "subprotocols": [], "user": user}
+        self._asgi = ApplicationCommunicator(LiveConsumer.as_asgi(), scope)
+
+    async def open(self) -> None:
+        await self._asgi.send_input({"type": "websocket.connect"})
+        assert (await self._asgi.receive_output())["type"] == "websocket.accept"
+
+    async def say(self, text: str) -> None:
+        await self._asgi.send_input({"type": "websocket.receive", "text": text})
+
+    async def hear(self) -> Any:
+        return json.loads((await self._asgi.receive_output())["text"])
+
+    async def closed(self) -> int:
+        message = await self._asgi.receive_output()
+        assert message["type"] == "websocket.close"
+        return int(message["code"])
+
+    async def silent(self) -> bool:
+        return bool(await self._asgi.receive_nothing(timeout=0.3))
+
+    async def close(self) -> None:
+        await self._asgi.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self._asgi.wait()
+
+
+def talk(conversation: Callable[[Socket], Awaitable[None]], user: object = USER) -> None:
     async def run() -> None:
-        socket = WebsocketCommunicator(LiveConsumer.as_asgi(), "/ws/live")
-        socket.scope["user"] = user
-        connected, _ = await socket.connect()
-        assert connected
+        socket = Socket(user)
+        await socket.open()
         await conversation(socket)
-        await socket.disconnect()
+        await socket.close()
 
     asyncio.run(run())
 
@@ -34,13 +63,13 @@ def test_a_nudge_from_another_thread_reaches_who_asked_for_its_topic() -> None:
     bus = WakeBus()
     detach = hub.attach(bus)
 
-    async def conversation(socket: Any) -> None:
-        await socket.send_json_to({"subscribe": ["run:7", "dags"]})
-        assert await socket.receive_json_from() == {"subscribed": 2}
+    async def conversation(socket: Socket) -> None:
+        await socket.say('{"subscribe": ["run:7", "dags"]}')
+        assert await socket.hear() == {"subscribed": 2}
         burst = [f"run:{number}" for number in range(5, 9)] * 20
         threading.Thread(target=bus.publish, args=(burst,)).start()
-        assert await socket.receive_json_from() == {"topic": "run:7"}
-        assert await socket.receive_nothing(timeout=0.3)
+        assert await socket.hear() == {"topic": "run:7"}
+        assert await socket.silent()
 
     talk(conversation)
     detach()
@@ -48,25 +77,25 @@ def test_a_nudge_from_another_thread_reaches_who_asked_for_its_topic() -> None:
 
 
 def test_star_nudges_everybody() -> None:
-    async def conversation(socket: Any) -> None:
+    async def conversation(socket: Socket) -> None:
         hub.publish("*")
-        assert await socket.receive_json_from() == {"topic": "*"}
+        assert await socket.hear() == {"topic": "*"}
 
     talk(conversation)
 
 
 def test_who_is_not_logged_in_is_told_so_and_hears_nothing() -> None:
-    async def conversation(socket: Any) -> None:
-        assert (await socket.receive_output())["code"] == 4401
+    async def conversation(socket: Socket) -> None:
+        assert await socket.closed() == 4401
         assert len(hub) == 0
 
     talk(conversation, ANONYMOUS)
 
 
 def test_what_is_not_a_subscription_ends_the_connection() -> None:
-    async def conversation(socket: Any) -> None:
-        await socket.send_to(text_data="hello")
-        assert (await socket.receive_output())["code"] == 4400
+    async def conversation(socket: Socket) -> None:
+        await socket.say("hello")
+        assert await socket.closed() == 4400
 
     talk(conversation)
 

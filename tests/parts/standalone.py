@@ -94,6 +94,15 @@ class Standalone:
         with self._opener.open(self.url + path, timeout=scaled(30)) as answer:
             return str(answer.read().decode())
 
+    def post(self, path: str, **fields: str) -> None:
+        """Send the form that the page at `path` shows, as the logged-in admin."""
+        found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', self.get(path))
+        assert found, f"{path} shows no form"
+        assert self._opener is not None
+        data = urllib.parse.urlencode({**fields, "csrfmiddlewaretoken": found[1]}).encode()
+        request = urllib.request.Request(self.url + path, data, headers={"Referer": self.url + path})
+        self._opener.open(request, timeout=scaled(30)).close()
+
     def _log_in(self) -> urllib.request.OpenerDirector:
         opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
         form = opener.open(f"{self.url}/login", timeout=30).read().decode()

@@ -102,7 +102,7 @@ class WorkerApi:
         wanted = msgspec.json.decode(request.body, type=ClaimRequest)
         if not OLDEST_PROTOCOL <= wanted.protocol <= PROTOCOL:
             raise InvalidInput(
-                f"This server speaks the worker protocol {OLDEST_PROTOCOL} to {PROTOCOL}, the worker {wanted.protocol}.",
+                f"This server speaks the worker protocols {OLDEST_PROTOCOL} to {PROTOCOL}, not {wanted.protocol}.",
                 hint="Use a worker image of the server's version.",
             )
         row = worker_rows.claim_row(wanted.attempt_id)

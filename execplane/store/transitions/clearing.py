@@ -97,7 +97,7 @@ def mark_instances(
 
 
 def mark_run(run_pk: int, state: RunState, *, actor: str, now: datetime) -> None:
-    """As in Airflow: success marks what is not yet ended as success; failed stops what is in flight and skips the rest."""
+    """As in Airflow: success marks what has not ended as success; failed stops what is in flight, skips the rest."""
     with write():
         run = DagRun.objects.select_for_update().get(pk=run_pk)
         rows = TaskInstance.objects.filter(dagrun_id=run_pk)

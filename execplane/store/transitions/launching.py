@@ -17,7 +17,6 @@ from execplane.store.database import nudge, write
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
 from execplane.store.transitions.events import clean, event, record
 
-
 _MOST_EXPLAINED = 5000
 
 

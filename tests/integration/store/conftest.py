@@ -15,6 +15,7 @@ from execplane.store.deployment import identity
 from execplane.store.models import Attempt, Bundle, Dag, DagRun, DagVersion, TaskInstance
 from execplane.store.transitions import launching, runs
 from tests.conftest import TestClock
+from tests.integration.store.play import Play
 
 SPEC = DagSpec(
     dag_id="orders",
@@ -109,3 +110,8 @@ def ledger(db: None, clock: TestClock) -> Ledger:
         )
         DagRun.objects.filter(pk=pk).update(state="running", started_at=now)
     return Ledger(run_pk=pk, clock=clock)
+
+
+@pytest.fixture
+def play(ledger: Ledger) -> Play:
+    return Play(run_pk=ledger.run_pk, clock=ledger.clock)

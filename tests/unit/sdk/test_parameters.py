@@ -20,6 +20,7 @@ from execplane.sdk import (
     EmptyOperator,
     PythonOperator,
     TaskGroup,
+    accepting,
     groups,
     operator_parameters,
     operators,
@@ -218,7 +219,7 @@ def test_the_table_of_operator_effects_is_the_table_of_parameters() -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in parameters.OPERATOR if row.aliases], ids=lambda row: row.name)
-def test_old_names_of_operator_parameters_mean_the_same(row: parameters.Parameter) -> None:
+def test_old_names_of_operator_parameters_mean_the_same(row: accepting.Parameter) -> None:
     value, probe, expected = OPERATOR_EFFECTS[row.name]
     for alias in row.aliases:
         assert probe({alias: value}) == expected
@@ -329,7 +330,7 @@ def test_the_table_of_dag_effects_is_the_table_of_parameters() -> None:
 
 
 @pytest.mark.parametrize("row", [row for row in parameters.DAG if row.aliases], ids=lambda row: row.name)
-def test_old_names_of_dag_parameters_mean_the_same(row: parameters.Parameter) -> None:
+def test_old_names_of_dag_parameters_mean_the_same(row: accepting.Parameter) -> None:
     value, probe, expected = DAG_EFFECTS[row.name]
     for alias in row.aliases:
         assert probe({alias: value}) == expected
@@ -413,7 +414,7 @@ REFUSED_VALUES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("row", parameters.OPERATOR_REFUSED, ids=lambda row: row.name)
-def test_each_refused_operator_parameter_names_file_line_and_what_to_use(row: parameters.Refused) -> None:
+def test_each_refused_operator_parameter_names_file_line_and_what_to_use(row: accepting.Refused) -> None:
     with new_dag(), pytest.raises(DagImportError) as caught:
         EmptyOperator(task_id="probed", **{row.name: REFUSED_VALUES.get(row.name, "yes")})
     assert "test_parameters.py, line " in caught.value.message
@@ -423,14 +424,14 @@ def test_each_refused_operator_parameter_names_file_line_and_what_to_use(row: pa
 
 
 @pytest.mark.parametrize("row", parameters.OPERATOR_REFUSED, ids=lambda row: row.name)
-def test_a_refused_parameter_passes_with_a_value_that_asks_for_nothing(row: parameters.Refused) -> None:
+def test_a_refused_parameter_passes_with_a_value_that_asks_for_nothing(row: accepting.Refused) -> None:
     for number, value in enumerate(row.harmless):
         with new_dag(f"harmless_{number}"):
             EmptyOperator(task_id="probed", **{row.name: value})
 
 
 @pytest.mark.parametrize("row", parameters.DAG_REFUSED, ids=lambda row: row.name)
-def test_each_refused_dag_parameter_names_line_and_what_to_use(row: parameters.Refused) -> None:
+def test_each_refused_dag_parameter_names_line_and_what_to_use(row: accepting.Refused) -> None:
     with pytest.raises(DagImportError, match=rf"line \d+: DAG 'example'.*'{row.name}'") as caught:
         new_dag(**{row.name: REFUSED_VALUES.get(row.name, "yes")})
     assert caught.value.hint == row.advice

@@ -216,3 +216,26 @@ def test_assigning_a_plain_value_keeps_the_schema() -> None:
     assert params.get_param("n").schema == {"type": "integer"}
     with pytest.raises(ParamValidationError):
         merge(params, {"n": "x"}, {})
+
+
+def test_what_runs_in_the_worker_is_in_the_spec_too() -> None:
+    with new_dag() as dag:
+        EmptyOperator(task_id="t", execution_timeout=timedelta(minutes=1), multiple_outputs=True)
+    spec = spec_of(dag, "t")
+    assert (spec.execution_timeout_seconds, spec.multiple_outputs, spec.template_fields) == (60.0, True, ())
+    assert spec.line > 0
+    assert spec.owner == "airflow"
+
+
+def test_the_owner_is_in_the_spec() -> None:
+    with new_dag() as dag:
+        EmptyOperator(task_id="t", owner="ann")
+    assert spec_of(dag, "t").owner == "ann"
+
+
+def test_template_fields_are_in_the_spec_for_the_page() -> None:
+    from execplane.sdk import BashOperator
+
+    with new_dag() as dag:
+        BashOperator(task_id="t", bash_command="true")
+    assert spec_of(dag, "t").template_fields == ("bash_command", "env", "cwd")

@@ -7,6 +7,8 @@ import pytest
 
 from execplane.contract.messages import SecretValue
 from execplane.sdk import BashOperator, PythonOperator, literal
+from execplane.sdk.options import Defaults
+from execplane.sdk.serialise import serialise
 from tests.unit.sdk.building import START, DictServices, claim, loaded, new_dag, result, run_task
 
 
@@ -103,6 +105,7 @@ def test_native_mode_gives_python_values() -> None:
     assert render("{{ [1, ds_nodash] }}", render_template_as_native_obj=True) == [1, "20240102"]
     assert render("{{ ds_nodash }}", render_template_as_native_obj=True) == 20240102
     assert render("007", render_template_as_native_obj=True) == "007"
+    assert serialise(new_dag(render_template_as_native_obj=True), defaults=Defaults()).render_template_as_native_obj
 
 
 def test_literal_is_no_template() -> None:

@@ -1,0 +1,107 @@
+"""Every page, on a desk and on a phone, by day and by night: nothing in the console, nothing beyond the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.browser.conftest import Window
+
+PAGES = (
+    "/dags",
+    "/dags?status=paused",
+    "/dags/shop",
+    "/dags/shop/graph",
+    "/dags/shop/runs",
+    "/dags/shop/code",
+    "/dags/shop/details",
+    "/dags/shop/trigger",
+    "/dags/shop/runs/first",
+    "/dags/shop/runs/first/graph",
+    "/dags/shop/runs/first/details",
+    "/dags/shop/runs/first/clear",
+    "/dags/shop/runs/first/tasks/count",
+    "/dags/shop/runs/first/tasks/start",
+    "/dags/fails/runs/first",
+    "/dags/fails/runs/first/tasks/after",
+    "/attempts/{broken}",
+    "/attempts/{broken}/timeline",
+    "/attempts/{broken}/pod",
+    "/attempts/{broken}/rendered",
+    "/attempts/{broken}/xcoms",
+    "/runs",
+    "/pods",
+    "/pods?view=ended",
+    "/pools",
+    "/import-errors",
+    "/loops",
+)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_pages_fit_and_leave_the_console_empty(
+    window: Callable[..., Window], ran: dict[str, int], size: str, theme: str
+) -> None:
+    one = window(size, theme)
+    for path in PAGES:
+        page = one.open(path.format(**ran))
+        page.wait_for_load_state("load")
+        wide, room = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert wide <= room, f"{path} is {wide} px wide on {room}"
+        # Attached is enough: on a phone only its dot is to be seen.
+        page.wait_for_selector("#live-state[data-state=live]", state="attached")
+
+
+def test_the_theme_can_be_switched_and_stays(window: Callable[..., Window]) -> None:
+    page = window().open("/dags")
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    page.click("#theme")
+    page.click("#theme")
+    page.reload()
+
+    assert page.get_attribute("html", "data-theme") == "dark"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+
+
+CONTRAST = """() => {
+  const parse = (c) => { const d = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+    d.fillStyle = c; d.fillRect(0, 0, 1, 1); return [...d.getImageData(0, 0, 1, 1).data]; };
+  const light = ([r, g, b]) => { const f = (v) => (v /= 255) <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+    if (parse(c)[3] > 200) return parse(c); } return [255, 255, 255, 255]; };
+  const bad = [];
+  for (const e of document.querySelectorAll("main *, header.top *")) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.nodeValue.trim()) || !e.offsetParent) continue;
+    // A coloured square's number has a shadow of its own; the graph's text lies on drawn boxes.
+    if (e.closest(".grid .c, svg, [disabled], .sr")) continue;
+    const a = light(parse(getComputedStyle(e).color)), b = light(ground(e));
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) bad.push(`${e.tagName}.${e.className} "${e.textContent.trim().slice(0, 30)}" ${ratio.toFixed(2)}`);
+  }
+  return bad;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_enough_contrast(window: Callable[..., Window], ran: dict[str, int], theme: str) -> None:
+    one = window("desktop", theme)
+    for path in PAGES:
+        page = one.open(path.format(**ran))
+        assert page.evaluate(CONTRAST) == [], path
+
+
+def test_every_control_has_a_name(window: Callable[..., Window], ran: dict[str, int]) -> None:
+    one = window()
+    for path in PAGES:
+        page = one.open(path.format(**ran))
+        nameless = page.evaluate(
+            """() => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, textarea")]
+              .filter((e) => e.checkVisibility() && !e.closest("[aria-hidden=true]"))
+              .filter((e) => !(e.textContent.trim() || e.ariaLabel || e.labels?.length || e.title))
+              .map((e) => e.outerHTML.slice(0, 120))"""
+        )
+        assert nameless == [], path
