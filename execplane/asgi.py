@@ -17,6 +17,7 @@ from django.urls import path
 
 from execplane.api.worker.app import PREFIX, Receive, Scope, Send
 from execplane.compose import Deployment, setup
+from execplane.metrics.page import PATH as METRICS
 
 
 class Application:
@@ -27,6 +28,7 @@ class Application:
         from execplane.web.live import LiveConsumer, hub
 
         self.deployment = deployment
+        self.metrics = deployment.metrics.page
         self.worker = deployment.worker_app()
         self.pages: Any = WSGIMiddleware(get_wsgi_application(), workers=deployment.config.web.threads)  # type: ignore[arg-type]
         self.live = AllowedHostsOriginValidator(
@@ -50,6 +52,8 @@ class Application:
             await self.live(scope, receive, send)
         elif scope["path"].startswith(PREFIX):
             await self.worker(scope, receive, send)
+        elif self.metrics is not None and scope["path"] == METRICS:
+            await self.metrics(scope, receive, send)
         else:
             await self.pages(scope, receive, send)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from execplane.logs.files import FileLogStore
     from execplane.loops.supervisor import Report, Runner
     from execplane.loops.wake import WakeBus
+    from execplane.metrics.options import MetricsOptions
+    from execplane.metrics.start import Started
     from execplane.store.secrets import SecretBox
 
 LOCAL_EXECUTORS = ("local", "sequential")
@@ -138,6 +140,11 @@ class Deployment:
             infra_retries=config.scheduler.infra_retries,
             web_url=config.web_url,
             sources={"kubernetes": pods},
+            env={
+                "EXECPLANE_TIMETABLE_SEMANTICS": config.scheduler.timetable_semantics,
+                "EXECPLANE_CATCHUP_BY_DEFAULT": str(config.scheduler.catchup_by_default),
+            },
+            ignore_syntax=config.parsing.ignore_syntax,
         )
 
     @cached_property
@@ -184,11 +191,32 @@ class Deployment:
 
         return identify
 
+    @cached_property
+    def metrics(self) -> Started:
+        """From its making on, `execplane.metrics.current()` speaks to what is configured."""
+        from execplane import metrics
+        from execplane.metrics.start import start
+
+        started = start(self._metrics_options(), version=__version__, clock=self.clock)
+        metrics.use(started.metrics)
+        return started
+
+    def _metrics_options(self) -> MetricsOptions:
+        from execplane.metrics.options import MetricsOptions
+
+        config = self.config.metrics
+        return MetricsOptions(
+            prometheus=config.prometheus,
+            statsd_host=config.statsd_host,
+            statsd_port=config.statsd_port,
+            statsd_prefix=config.statsd_prefix,
+        )
+
     def worker_app(self) -> WorkerApp:
         """The worker API, for the web server."""
         from execplane.api.worker.app import WorkerApp
 
-        return WorkerApp(self.worker_api.handle)
+        return WorkerApp(self.worker_api.handle, clock=self.clock)
 
     def executor(self, name: str) -> Executor:
         """A new executor of this name, not started. Raises ConfigError for an unknown one."""
@@ -254,7 +282,8 @@ class Deployment:
 
     def loops(self) -> list[Loop]:
         """Every loop of a whole deployment, but the one that reports on them."""
-        return [self._parse_loop(), self._scheduler_loop(), self._beat_loop(), *self._driver_loops()]
+        loops = [self._parse_loop(), self._scheduler_loop(), self._beat_loop(), *self._driver_loops()]
+        return [*loops, *self._gauge_loops()]
 
     def _parse_loop(self) -> Loop:
         from execplane.bundles.options import BundleOptions
@@ -276,6 +305,7 @@ class Deployment:
                 environment={
                     "EXECPLANE_TIMETABLE_SEMANTICS": config.scheduler.timetable_semantics,
                     "EXECPLANE_CATCHUP_BY_DEFAULT": str(config.scheduler.catchup_by_default),
+                    "EXECPLANE_KNOWN_EXECUTORS": " ".join(config.all_executors),
                 },
             ),
             bundle_options=BundleOptions(ignore_syntax=config.parsing.ignore_syntax),
@@ -317,6 +347,11 @@ class Deployment:
 
         return BeatLoop(self.beats.flush)
 
+    def _gauge_loops(self) -> list[Loop]:
+        from execplane.loops.gauges import GaugeLoop
+
+        return [GaugeLoop(self.config.all_executors)] if self._metrics_options().wanted else []
+
     def _driver_loops(self) -> list[Loop]:
         return [self._driver_loop(name) for name in self.config.all_executors]
 
@@ -356,6 +391,7 @@ class Deployment:
         from execplane.loops.status import StatusLoop
         from execplane.loops.supervisor import Runner
 
+        _ = self.metrics
         loops = self.loops()
         known = [loop.name for loop in loops]
         for name in names:

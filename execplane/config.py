@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from execplane.contract.errors import ConfigError
 
 PREFIX = "EXECPLANE_"
+EXECUTORS = ("local", "sequential", "kubernetes")
 _NOT_SETTINGS = (
     "EXECPLANE_TEST_",
     "EXECPLANE_VAR_",
@@ -106,6 +107,15 @@ class Web(Section):
         return _comma_separated(value)
 
 
+class Metrics(Section):
+    """Where samples go; docs/metrics.md lists them."""
+
+    prometheus: bool = Field(True, description="serve /metrics beside the pages, without a login")
+    statsd_host: str = Field("", description="statsd server that samples are sent to; empty: none")
+    statsd_port: int = Field(8125, ge=1, le=65535, description="its UDP port")
+    statsd_prefix: str = Field("airflow", description="first part of every statsd name")
+
+
 class Config(Section):
     """The whole configuration. `home` holds everything that is not in the database."""
 
@@ -135,6 +145,7 @@ class Config(Section):
     scheduler: Scheduler = Scheduler()
     parsing: Parsing = Parsing()
     web: Web = Web()
+    metrics: Metrics = Metrics()
 
     @field_validator("home", mode="after")
     @classmethod
@@ -150,6 +161,17 @@ class Config(Section):
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return _comma_separated(value)
+
+    @field_validator("executor", "executors", "queue_executors", mode="after")
+    @classmethod
+    def _known_executors(cls, value: Any) -> Any:
+        names = [value] if isinstance(value, str) else value.values() if isinstance(value, dict) else value
+        for name in names:
+            if name not in EXECUTORS:
+                close = difflib.get_close_matches(name, EXECUTORS, n=1, cutoff=0.5)
+                said = f"Did you mean {close[0]}?" if close else f"There are {', '.join(EXECUTORS)}."
+                raise ValueError(f"there is no executor {name!r}. {said}")
+        return value
 
     @field_validator("dags_folders", mode="after")
     @classmethod
@@ -198,8 +220,9 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Config:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         dotted = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        said = first["msg"].removeprefix("Value error, ").rstrip(".?") + ("?" if first["msg"].endswith("?") else ".")
         raise ConfigError(
-            f"The setting {dotted} ({environment_name(dotted)}) is not valid: {first['msg']}.",
+            f"The setting {dotted} ({environment_name(dotted)}) is not valid: {said}",
             hint=f"`execplane config explain {dotted}` tells what it takes.",
         ) from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from execplane import config as _config
 from execplane.contract.errors import ConfigError
@@ -17,17 +17,17 @@ _PACKAGE = Path(__file__).parent
 def databases(url: str, home: Path) -> dict[str, Any]:
     """A database URL as Django's DATABASES["default"]. Raises ConfigError; the URL, a secret, is not repeated."""
     if not url:
-        url = f"sqlite:///{home / 'execplane.sqlite3'}"
+        url = f"sqlite:///{quote(str(home / 'execplane.sqlite3'))}"
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
         return {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": unquote(url.removeprefix("sqlite:///")),
+            "NAME": unquote(url.partition("?")[0].removeprefix("sqlite:///")),
             "CONN_MAX_AGE": None,
             "OPTIONS": {
                 # A deferred transaction that upgrades fails with "locked" at once, whatever the timeout.
                 "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
+                "timeout": _busy_seconds(parts.query),
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16000;",
             },
         }
@@ -49,6 +49,21 @@ def databases(url: str, home: Path) -> dict[str, Any]:
         f"EXECPLANE_DATABASE_URL has the unknown scheme {parts.scheme!r}.",
         hint="Use postgresql://user:password@host:5432/name or sqlite:////absolute/path.sqlite3.",
     )
+
+
+def _busy_seconds(query: str) -> float:
+    """SQLite's only option, `?timeout=SECONDS`: how long a write waits for another process's. Raises ConfigError."""
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    try:
+        seconds = float(options.pop("timeout", "20"))
+    except ValueError:
+        seconds = -1.0
+    if options or not 0 < seconds < 3600:
+        raise ConfigError(
+            f"EXECPLANE_DATABASE_URL has the options {query!r}, and SQLite takes only timeout.",
+            hint="For example sqlite:////absolute/path.sqlite3?timeout=20 (seconds).",
+        )
+    return seconds
 
 
 SECRET_KEY = _config.secret(CONFIG, "secret_key")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+handler500 = "execplane.web.errors.failed"
+
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("execplane.api.public.urls")),

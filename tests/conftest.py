@@ -4,6 +4,7 @@ when one fails. What is missing fails; nothing is skipped."""
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,6 +49,18 @@ def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> No
     if database["ENGINE"].endswith("sqlite3"):
         folder: Path = tmp_path_factory.mktemp("database")
         database.setdefault("TEST", {})["NAME"] = str(folder / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def _no_versions_of_other_tests() -> None:
+    """What is cached by a DagVersion's key is immutable in a deployment; tests use the keys anew."""
+    for module, name in (
+        ("execplane.store.queries.versions", "spec"),
+        ("execplane.scheduler.loop", "compiled"),
+        ("execplane.executors.driver.ends", "_reported"),
+    ):
+        if module in sys.modules:
+            getattr(sys.modules[module], name).cache_clear()
 
 
 @pytest.fixture(scope="session")

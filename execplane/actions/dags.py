@@ -15,7 +15,7 @@ from execplane.scheduler.timetables import run_id as make_run_id
 from execplane.store import dag_rows
 from execplane.store.audit import audit
 from execplane.store.database import nudge, write
-from execplane.store.launch_rows import dag_spec
+from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.transitions import dags as dag_transitions
 from execplane.store.transitions import runs as transitions
 

@@ -13,6 +13,7 @@ from execplane.contract.dag import ParamSpec
 from execplane.contract.errors import InvalidInput
 
 MOST_CONF_BYTES = 1 << 20
+_HINT = "The DAG file declares what its params take; `execplane dags show DAG_ID` lists them."
 
 
 def merge_conf(params: Mapping[str, ParamSpec], conf: Any) -> dict[str, Any]:
@@ -35,11 +36,11 @@ def merge_conf(params: Mapping[str, ParamSpec], conf: Any) -> dict[str, Any]:
 
 def _check(name: str, param: ParamSpec, conf: Mapping[str, Any]) -> None:
     if name not in conf and not param.has_default:
-        raise InvalidInput(f"The param {name} has no default: give it a value.")
+        raise InvalidInput(f"The param {name} has no default: give it a value.", hint=_HINT)
     value = conf.get(name, param.default)
     try:
         problem = next(iter(Draft202012Validator(param.schema).iter_errors(value)), None)
     except SchemaError as error:
         raise InvalidInput(f"The schema of the param {name} is not valid: {error.message}.") from None
     if problem is not None:
-        raise InvalidInput(f"The param {name} does not fit: {problem.message}.")
+        raise InvalidInput(f"The param {name} does not fit: {problem.message}.", hint=_HINT)

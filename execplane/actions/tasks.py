@@ -15,7 +15,7 @@ from execplane.contract.states import TaskState
 from execplane.store import task_rows
 from execplane.store.audit import audit
 from execplane.store.database import write
-from execplane.store.launch_rows import dag_spec
+from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.transitions import clearing
 
 _CLOCK = SystemClock()

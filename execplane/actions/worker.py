@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
+from typing import Any
 
 import msgspec
 
@@ -31,7 +32,7 @@ from execplane.executors.driver import ends
 from execplane.executors.driver.workloads import task_of
 from execplane.executors.verdict import max_tries
 from execplane.store import worker_rows
-from execplane.store.launch_rows import dag_spec
+from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.transitions import ending, launching
 from execplane.store.transitions.ending import XComRow
 from execplane.store.worker_rows import ClaimRow, LiveAttempt, XComFound
@@ -44,6 +45,10 @@ _PRIOR_RUNS = 100
 
 class NotYet(Conflict):
     """Ask again soon."""
+
+
+class UnknownProtocol(InvalidInput):
+    """The worker speaks a version that this server does not."""
 
 
 class Fenced(Conflict):
@@ -63,6 +68,9 @@ class WorkerPolicy:
     web_url: str
     sources: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Executor -> (source, dags_folder); absent: bundle."""
+    env: dict[str, str] = field(default_factory=dict)
+    """For every task's process."""
+    ignore_syntax: str = ""
 
 
 def claim(
@@ -110,6 +118,8 @@ def claim(
         xcoms=_prefetch(row, task),
         xcom_blob_bytes=policy.xcom_blob_bytes,
         xcom_max_bytes=policy.xcom_max_bytes,
+        env=policy.env,
+        ignore_syntax=policy.ignore_syntax,
         web_url=policy.web_url,
     )
 
@@ -224,7 +234,7 @@ def heartbeat(row: LiveAttempt, beat: Heartbeat, beats: Beats, *, now: datetime)
     demand_running(row)
     beats.add(row.attempt_id, row.nonce, beat.log_offset)
     if beat.rendered is not None or beat.bundle_found:
-        ending.keep_rendered(row.attempt_id, beat.rendered, beat.bundle_found)
+        ending.keep_rendered(row.attempt_id, _storable(beat.rendered), beat.bundle_found)
     return row.stop_reason or "stopped" if row.state == AttemptState.STOPPING else ""
 
 
@@ -232,6 +242,7 @@ def end(row: LiveAttempt, report: End, policy: WorkerPolicy, *, now: datetime) -
     """The report: gives (accepted, the attempt's state). A repeated report is accepted again and moves nothing."""
     if row.state in ATTEMPT_ENDED:
         return True, str(row.state)
+    report = msgspec.structs.replace(report, rendered=_storable(report.rendered))
     state = ends.end_reported(
         row.attempt_id,
         report,
@@ -249,14 +260,33 @@ def push(row: LiveAttempt, values: Sequence[XComValue], map_length: int | None, 
     ending.push_xcoms(row.attempt_id, row.ti_id, row.key.attempt_no, xcom_rows(row, values), map_length, now=now)
 
 
+def _storable(rendered: dict[str, Any] | None) -> dict[str, Any] | None:
+    """PostgreSQL's JSON knows no NUL, and a template may have rendered one: that must not cost the result."""
+    if rendered is None:
+        return None
+    data = msgspec.json.encode(rendered)
+    # An escaped backslash before "u0000" is text, not a NUL: only then are the texts themselves looked at.
+    return {_plain(key): _plain(value) for key, value in rendered.items()} if b"\\u0000" in data else rendered
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, dict):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return value
+
+
 def xcom_rows(row: LiveAttempt, values: Sequence[XComValue]) -> list[XComRow]:
     """Raises InvalidInput for XComs of other tasks or keys without a name."""
     rows = []
     for value in values:
         if value.task_id not in ("", row.key.task.task_id):
             raise InvalidInput(f"The task {row.key.task.task_id} pushed an XCom for {value.task_id}.")
-        if not value.key or len(value.key) > 512:
-            raise InvalidInput("An XCom's key has 1 to 512 characters.")
+        if not value.key or len(value.key) > 512 or "\0" in value.key:
+            raise InvalidInput("An XCom's key has 1 to 512 characters, and no NUL among them.")
         data = None if value.blob else bytes(value.value)
         rows.append(XComRow(key=value.key, value=data, blob=value.blob, size_bytes=len(data) if data else 0))
     return rows
@@ -308,6 +338,6 @@ def renewal_due(issued_at: datetime, expires_at: datetime, now: datetime) -> boo
 
 
 __all__ = [
-    "Beats", "Fenced", "NotFound", "NotYet", "WorkerPolicy", "attempt_of", "claim", "end", "heartbeat", "pull",
+    "Beats", "Fenced", "NotFound", "NotYet", "UnknownProtocol", "WorkerPolicy", "attempt_of", "claim", "end", "heartbeat", "pull",
     "push", "renewal_due", "token_may_serve",
 ]  # fmt: skip

@@ -22,7 +22,13 @@ def configure(config: Config) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if config.log_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event=0, pad_level=False)
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            pad_event=0,
+            pad_level=False,
+            # The rich one prints local variables, which may be secrets.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

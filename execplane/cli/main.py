@@ -63,6 +63,7 @@ def standalone(
     if load_examples:
         os.environ["EXECPLANE_LOAD_EXAMPLES"] = "true"
     from execplane.cli import standalone as parts
+    from execplane.cli.session import database_errors
     from execplane.compose import Deployment, setup
     from execplane.config import current
 
@@ -71,15 +72,20 @@ def standalone(
         server = parts.listen(config.web.host, config.web.port)
         setup()
         _configure_logging()
-        parts.migrate()
-        admin = parts.make_admin(config.home, config.admin_password.get_secret_value())
+        with database_errors():
+            parts.migrate()
         port = server.getsockname()[1]
         if config.web.port == 0:
             config = config.model_copy(update={"web": config.web.model_copy(update={"port": port})})
         deployment = Deployment(config)
         _ = deployment.identity
-        parts.announce(config.web_url, admin, config.home)
-        parts.serve(deployment, server, [])
+
+        def ready() -> None:
+            with database_errors():
+                admin = parts.make_admin(config.home, config.admin_password.get_secret_value())
+            parts.announce(config.web_url, admin, config.home)
+
+        parts.serve(deployment, server, [], ready=ready)
 
 
 @app.command()
@@ -101,22 +107,28 @@ def run(loop: Annotated[list[str], typer.Argument(help="scheduler, parsing, driv
     import socket
 
     from execplane.cli import standalone as parts
+    from execplane.cli.session import database_errors
     from execplane.compose import Deployment, setup
 
     config = setup()
     _configure_logging()
-    parts.serve(Deployment(config), socket.socket(), list(loop), web=False)
+    deployment = Deployment(config)
+    with database_errors():
+        _ = deployment.identity
+    parts.serve(deployment, socket.socket(), list(loop), web=False)
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database to this version's tables."""
     from execplane.cli import standalone as parts
+    from execplane.cli.session import database_errors
     from execplane.compose import Deployment, setup
 
     deployment = Deployment(setup())
-    parts.migrate()
-    _ = deployment.identity
+    with database_errors():
+        parts.migrate()
+        _ = deployment.identity
     typer.echo("The database is up to date.")
 
 

@@ -79,16 +79,23 @@ def waking(deployment: Deployment, *, listen: bool = False) -> Iterator[None]:
 @contextlib.contextmanager
 def database_errors() -> Iterator[None]:
     """A database error as Unavailable, with what to do."""
-    from django.db import DatabaseError, InterfaceError
+    from django.db import DatabaseError, InterfaceError, ProgrammingError
 
     try:
         yield
     except (DatabaseError, InterfaceError) as error:
         text = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
-        if "no such table" in text or "does not exist" in text or "no such column" in text:
+        # PostgreSQL says "does not exist" of a whole database, too, and then it is the connection that failed.
+        missing = "does not exist" in text and isinstance(error, ProgrammingError)
+        if missing or "no such table" in text or "no such column" in text:
             raise Unavailable(
                 f"The database does not have this version's tables: {text}.",
                 hint="`execplane migrate` makes them (`execplane standalone` does so by itself).",
+            ) from error
+        if "readonly" in text or "read-only" in text:
+            raise Unavailable(
+                f"The database cannot be written: {text}.",
+                hint="Make its disk and folder writable (EXECPLANE_HOME, EXECPLANE_DATABASE_URL), then start again.",
             ) from error
         raise Unavailable(
             f"The database does not answer: {text}.", hint="`execplane status` tells which part is down."

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -97,11 +97,20 @@ def listen(host: str, port: int) -> socket.socket:
     return server
 
 
-def serve(deployment: Deployment, server: socket.socket, loops: list[str] | None, *, web: bool = True) -> None:
-    """Run the loops (None: none of them) and the web server until SIGTERM or SIGINT."""
+def serve(
+    deployment: Deployment,
+    server: socket.socket,
+    loops: list[str] | None,
+    *,
+    web: bool = True,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Run the loops (None: none of them) and the web server until SIGTERM or SIGINT. `ready` is called once all parts
+    could be made: a newcomer is not told an address and a password that then do not work."""
     from execplane.loops.supervisor import Supervisor
 
     supervisor = Supervisor(deployment.runners(loops)) if loops is not None else None
+    ready()
     stop = threading.Event()
     gc.collect()
     gc.freeze()
@@ -119,6 +128,7 @@ def serve(deployment: Deployment, server: socket.socket, loops: list[str] | None
             supervisor.stop()
         if deployment.bus.transport is not None:
             deployment.bus.transport.close()
+        deployment.metrics.metrics.close()
 
 
 def _run_web(deployment: Deployment, server: socket.socket) -> None:

@@ -78,6 +78,9 @@ def collect(deployment: Deployment, timeout_seconds: float) -> Status:
     if "kubernetes" in config.all_executors:
         context = config.kubernetes.context or str(config.kubernetes.kubeconfig or "")
         checks["API server"] = (context, lambda: _api_server(deployment, timeout_seconds))
+        if config.kubernetes.pod_template_file is not None:
+            template = str(config.kubernetes.pod_template_file)
+            checks["pod template"] = (template, lambda: _pod_template(template))
     asked = {name: (where, _in_thread(check)) for name, (where, check) in checks.items()}
     deadline = deployment.clock.monotonic() + timeout_seconds
     parts = []
@@ -168,6 +171,13 @@ def _api_server(deployment: Deployment, timeout_seconds: float) -> str:
     return OK
 
 
+def _pod_template(file: str) -> str:
+    from execplane.executors.kubernetes_template import Templates
+
+    Templates(file).default()
+    return OK
+
+
 def _read_ledger(deployment: Deployment, status: Status) -> None:
     from django.db import DatabaseError
 
@@ -192,7 +202,7 @@ def _read_ledger(deployment: Deployment, status: Status) -> None:
         raise Unavailable(f"The database does not answer: {str(error).splitlines()[0]}.") from error
     status.loops = [_loop_fields(loop, now) for loop in loops]
     status.leases = [_lease_fields(lease, now) for lease in leases.values()]
-    status.problems += _loop_problems(deployment, loops, now)
+    status.problems += _loop_problems(deployment, loops, now) + _queue_problems(deployment, status.queues)
 
 
 def _loop_fields(loop: LoopRow, now: datetime) -> dict[str, Any]:
@@ -233,6 +243,16 @@ def _loop_problems(deployment: Deployment, loops: tuple[LoopRow, ...], now: date
         if loop.state == "failing":
             problems.append(f"The loop {loop.name} of {loop.process} fails: {loop.last_error}")
     return problems
+
+
+def _queue_problems(deployment: Deployment, queues: list[dict[str, Any]]) -> list[str]:
+    """Attempts of an executor that was taken out of the settings: nobody launches them."""
+    return [
+        f"{queue['states']['queued']} attempts wait for the executor {queue['executor']}, which this deployment does "
+        "not run: add it with EXECPLANE_EXECUTORS, or name another in the DAG file and clear the tasks."
+        for queue in queues
+        if queue["states"].get("queued") and queue["executor"] not in deployment.config.all_executors
+    ]
 
 
 def _fields(status: Status) -> dict[str, Any]:

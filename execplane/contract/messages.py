@@ -123,6 +123,9 @@ class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Larger XComs go to the blob store."""
     xcom_max_bytes: int = 1 << 30
     env: dict[str, str] = {}
+    """For the task's process: the deployment's defaults, so that a DAG file means here what it meant to the parser."""
+    ignore_syntax: str = ""
+    """Of .airflowignore, for the digest of an image's or a volume's DAG folder; "": as the worker's own options say."""
     web_url: str = ""
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from execplane.contract.clock import Clock, SystemClock
+from execplane.contract.errors import InvalidInput
 from execplane.contract.executor import Report
 from execplane.contract.observations import LaunchRefused, Stray
 from execplane.contract.workload import Handle, Intent, Workload
@@ -168,6 +169,11 @@ class KubernetesExecutor:
         """
         if self._no_access:
             return self._no_access
+        try:
+            # Else every attempt would be refused, for a fault that is none of theirs.
+            self._templates.default()
+        except InvalidInput as error:
+            return f"{error.message} {error.hint}"
         watches = self.watches()
         if watches and all(health.failures >= _TROUBLED for health in watches.values()):
             return next(health.last_error for health in watches.values())

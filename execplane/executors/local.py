@@ -15,6 +15,7 @@ import select
 import signal
 import socket
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ from execplane.executors.local_zygote import ZygoteProcess
 _log = logging.getLogger(__name__)
 _LONGEST_POLL_SECONDS = 600.0
 _FAILURES_TO_REFUSE = 3
+_MOST_DEAD = 10_000
 MintToken = Callable[[WorkerStart], str]
 """The launch token for one start; called at each launch."""
 
@@ -76,6 +78,8 @@ class LocalExecutor:
         self._launching: dict[int, Spawn] = {}
         self._stop_at_birth: dict[int, float] = {}
         self._kills: list[tuple[float, str]] = []
+        self._dead: OrderedDict[int, None] = OrderedDict()
+        """Reported as gone and not yet cleaned; the oldest are forgotten, and then reported once more."""
         self._facts: list[Fact] = []
         self._report: Report = lambda facts: None
         self._zygote: ZygoteProcess | None = None
@@ -135,6 +139,7 @@ class LocalExecutor:
         with self._lock:
             now = self._clock.now()
             for handle in handles:
+                self._see_dead(handle)
                 self._delete_leftovers(handle.attempt_id)
                 self._facts.append(Cleaned(attempt_id=handle.attempt_id, at=now))
         self._wake()
@@ -213,6 +218,14 @@ class LocalExecutor:
         else:
             self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=False)
 
+    def _see_dead(self, handle: Handle) -> None:
+        """An attempt that ended while nobody watched (we were down, or not yet its adopter) is watched to its death."""
+        if self._dead.pop(handle.attempt_id, None) is not None or not handle.uid:
+            return
+        known = self._children.get(handle.uid) or self._child_of(handle.attempt_id) or self._take_over(handle)
+        if known is None:
+            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=False)
+
     def _take_over(self, handle: Handle) -> _Child | None:
         """Watch a living process that no zygote of ours forked."""
         pid = living_pid(handle.uid)
@@ -261,6 +274,9 @@ class LocalExecutor:
 
     def _gone(self, attempt_id: int, uid: str, diagnosis: Diagnosis, *, finished: bool = True) -> None:
         at: datetime = self._clock.now()
+        self._dead[attempt_id] = None
+        if len(self._dead) > _MOST_DEAD:
+            self._dead.popitem(last=False)
         self._facts.append(Gone(attempt_id=attempt_id, uid=uid, at=at, diagnosis=diagnosis, finished=finished))
 
     def _delete_leftovers(self, attempt_id: int) -> None:

@@ -29,6 +29,10 @@ from execplane.contract.states import ATTEMPT_ENDED, TASK_IN_FLIGHT, AttemptStat
 from execplane.executors.retries import InfraBackoff, infra_delay_seconds, retry_delay_seconds
 
 _FENCE_PASSED = frozenset({AttemptState.RUNNING, AttemptState.STOPPING})
+_MODULE_MISSING = (
+    "The module is not where the task ran: install it in the worker's image (for local executors: beside execplane), "
+    "or put it into the DAGs folder."
+)
 
 
 class Budget(StrEnum):
@@ -242,7 +246,8 @@ def _said(outcome: str, reason: str, error: ErrorInfo | None, fate: Gone | None,
         case "failed" if task.stop is Stop.TIMEOUT:
             return _overdue(told)
         case "failed":
-            return _Finding(kind=_Kind.AUTHOR, category="task_failed", sentence=f"The task failed ({told}).")
+            hint = _MODULE_MISSING if error is not None and error.type == "ModuleNotFoundError" else ""
+            return _Finding(kind=_Kind.AUTHOR, category="task_failed", sentence=f"The task failed ({told}).", hint=hint)
         case _:
             return _Finding(
                 kind=_Kind.AUTHOR,

@@ -30,6 +30,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from execplane import metrics
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import ConfigError
 from execplane.kube.errors import AnswerLost, Expired, KubeError, Unreachable, from_answer
@@ -83,11 +84,16 @@ class Client:
     ) -> bytes:
         """One request, one answer; raises a KubeError for anything but success."""
         what = f"{method} {path}"
-        with self._send(method, path, query, body, content_type, timeout_seconds) as response:
-            data = _read(response, what)
-            if response.status >= 300:
-                raise from_answer(response.status, response.headers, data, what, self.clock.now())
-            return data
+        started, status = self.clock.monotonic(), "lost"
+        try:
+            with self._send(method, path, query, body, content_type, timeout_seconds) as response:
+                data = _read(response, what)
+                status = str(response.status)
+                if response.status >= 300:
+                    raise from_answer(response.status, response.headers, data, what, self.clock.now())
+                return data
+        finally:
+            _measure(method, path, status, self.clock.monotonic() - started)
 
     @contextlib.contextmanager
     def stream(
@@ -194,6 +200,16 @@ class Client:
                 hint="Check the kubeconfig's exec plugin or the service-account token.",
             ) from error
         return headers
+
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+def _measure(method: str, path: str, status: str, seconds: float) -> None:
+    verb = _VERBS.get(method) or ("list" if path.endswith("/pods") else "get")
+    resource = "pods" if "/pods" in path else "other"
+    metrics.current().count("execplane_kubernetes_requests_total", verb=verb, resource=resource, status=status)
+    metrics.current().observe("execplane_kubernetes_request_seconds", seconds, verb=verb, resource=resource)
 
 
 def pods_path(namespace: str) -> str:

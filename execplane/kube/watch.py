@@ -17,6 +17,7 @@ import msgspec
 import urllib3
 from urllib3.exceptions import HTTPError
 
+from execplane import metrics
 from execplane.kube.client import Client, list_all
 from execplane.kube.errors import AnswerLost, Expired, KubeError, from_answer
 
@@ -110,9 +111,9 @@ class Watch:
                 for event, version in self._stream(version):  # noqa: B007, B020 - carried over to the next stream
                     if event is not None:
                         yield event
-            except Expired:
+            except Expired as error:
                 version = ""
-                self.health.restarts += 1
+                self._restarted(error)
             except KubeError as error:
                 if self._closed.is_set():
                     return
@@ -157,8 +158,12 @@ class Watch:
         self.health.failures = 0
         self.health.last_error = ""
 
-    def _interrupted(self, error: KubeError) -> Interrupted:
+    def _restarted(self, error: KubeError) -> None:
         self.health.restarts += 1
+        metrics.current().count("execplane_kubernetes_watch_restarts_total", reason=type(error).__name__)
+
+    def _interrupted(self, error: KubeError) -> Interrupted:
+        self._restarted(error)
         self.health.failures += 1
         self.health.last_error = str(error)
         options = self._client.options

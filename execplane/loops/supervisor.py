@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from execplane import metrics
 from execplane.contract.clock import Clock
 from execplane.contract.errors import ExecplaneError
 from execplane.contract.loops import Loop, Next
@@ -110,6 +111,7 @@ class Runner:
         self.report.last_tick_at = now = self.clock.now()
         following = self.loop.tick(now)
         self.report.last_tick_seconds = self.clock.monotonic() - started
+        metrics.current().observe("execplane_loop_tick_seconds", self.report.last_tick_seconds, loop=self.loop.name)
         self.report.max_tick_seconds = max(self.report.max_tick_seconds, self.report.last_tick_seconds)
         self.report.ticks += 1
         return following
@@ -117,6 +119,7 @@ class Runner:
     def _failed(self, error: Exception) -> float:
         self._failures += 1
         self.report.errors += 1
+        metrics.current().count("execplane_loop_errors_total", loop=self.loop.name)
         self.report.state = "failing"
         self.report.last_error = f"{type(error).__name__}: {error}"[:2000]
         mend_connection()
@@ -186,6 +189,7 @@ class Supervisor:
                 return
             except BaseException as error:
                 runner.report.restarts += 1
+                metrics.current().count("execplane_loop_restarts_total", loop=runner.loop.name)
                 runner.report.last_error = f"{type(error).__name__}: {error}"[:2000]
                 log.exception("the thread of %s died; it is restarted", runner.loop.name)
                 self._stopping.wait(_FIRST_BACKOFF_SECONDS)

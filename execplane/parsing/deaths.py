@@ -13,18 +13,22 @@ MEMORY_STATUS = 71
 _TAIL_CHARACTERS = 8000
 
 
-def too_slow(file: str, limits: Limits) -> str:
+def too_slow(file: str, limits: Limits, line: int = 0) -> str:
     return (
-        f"{file} was still being imported after {limits.timeout_seconds:g} s, the limit "
+        f"{_place(file, line)} was still being imported after {limits.timeout_seconds:g} s, the limit "
         "(EXECPLANE_PARSING__TIMEOUT_SECONDS). Move slow work from the top level of the file into a task."
     )
 
 
-def too_large(file: str, limits: Limits) -> str:
+def too_large(file: str, limits: Limits, line: int = 0) -> str:
     return (
-        f"{file} asked for more memory than the {limits.memory_bytes >> 20} MiB that an import may take "
+        f"{_place(file, line)} asked for more memory than the {limits.memory_bytes >> 20} MiB that an import may take "
         "(EXECPLANE_PARSING__MEMORY_BYTES). Move large data from the top level of the file into a task."
     )
+
+
+def _place(file: str, line: int) -> str:
+    return f"{file}, line {line}," if line else file
 
 
 def exited(file: str, code: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
 import resource
 import signal
 import sys
@@ -90,7 +91,7 @@ def _arm(job: Job, notes: _Notes, limits: Limits, answer: int) -> None:
     def timed_out(_number: int, frame: FrameType | None) -> None:
         parsed = ParsedFile(
             file=job.file,
-            error=deaths.too_slow(job.file, limits),
+            error=deaths.too_slow(job.file, limits, _line_of(os.path.join(job.root, job.file), frame)),
             traceback="".join(traceback.format_stack(frame)[-20:]),
             duration_seconds=limits.timeout_seconds,
         )
@@ -99,6 +100,15 @@ def _arm(job: Job, notes: _Notes, limits: Limits, answer: int) -> None:
 
     signal.signal(signal.SIGALRM, timed_out)
     signal.setitimer(signal.ITIMER_REAL, limits.timeout_seconds)
+
+
+def _line_of(path: str, frame: FrameType | None) -> int:
+    """The line of the file itself that is being run; 0: it cannot be told."""
+    while frame is not None:
+        if frame.f_code.co_filename == path:
+            return frame.f_lineno
+        frame = frame.f_back
+    return 0
 
 
 def _load(job: Job, load: Loader, limits: Limits) -> ParsedFile:
@@ -113,7 +123,9 @@ def _load(job: Job, load: Loader, limits: Limits) -> ParsedFile:
         error, text = _one_line(exception), traceback.format_exc()
     else:
         if parsed.error and _ends_with_memory_error(parsed):
-            return msgspec.structs.replace(parsed, error=deaths.too_large(job.file, limits))
+            found = re.match(r".*?, line (\d+):", parsed.error)
+            line = int(found[1]) if found else 0
+            return msgspec.structs.replace(parsed, error=deaths.too_large(job.file, limits, line))
         return parsed
     return ParsedFile(file=job.file, error=error, traceback=text)
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from execplane import metrics
 from execplane.bundles.options import BundleOptions
 from execplane.bundles.places import BundlePlaces
 from execplane.contract.blobs import BlobStore
@@ -75,7 +76,9 @@ class ParseLoop:
         woken = self._next_look is not None and now < self._next_look and not parsing.pending
         if self._next_look is None or woken or now >= self._next_look:
             self._look(parsing, now, woken=woken)
-        for update in _by_bundle(parsing.collect(_STEP_SECONDS)):
+        collected = parsing.collect(_STEP_SECONDS)
+        _measure(collected)
+        for update in _by_bundle(collected):
             self._unsaved.append(self._saving_files(update))
         self._save(now)
         if parsing.pending:
@@ -205,6 +208,17 @@ def _result(update: FileUpdate) -> dag_versions.FileResult:
         source=update.source,
         defines=update.defines,
     )
+
+
+def _measure(updates: Sequence[FileUpdate]) -> None:
+    for update in updates:
+        if update.parsed.duration_seconds:  # none: it was not imported now, but lost a DAG to another file
+            metrics.current().observe(
+                "execplane_parse_seconds",
+                update.parsed.duration_seconds,
+                outcome="error" if update.parsed.error else "ok",
+                file=update.file.file,
+            )
 
 
 def _by_bundle(updates: Sequence[FileUpdate]) -> list[list[FileUpdate]]:

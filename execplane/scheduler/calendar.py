@@ -10,7 +10,7 @@ from execplane.contract.states import RunType
 from execplane.scheduler.timetables import LastRun, NextRun, next_run, run_id
 from execplane.store import run_rows
 from execplane.store.database import write
-from execplane.store.launch_rows import dag_spec
+from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.run_rows import DueDag
 from execplane.store.transitions import runs as transitions
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from execplane import metrics
 from execplane.contract.clock import Clock
 from execplane.contract.loops import IDLE, NOW, Next, at
 from execplane.contract.states import Cause, RunState, TaskState
@@ -20,7 +21,7 @@ from execplane.scheduler.decide import decide, past_needed
 from execplane.scheduler.decide_view import Decision, Launch, Past, RunView, TaskRow
 from execplane.store import run_rows
 from execplane.store.database import is_outage
-from execplane.store.launch_rows import dag_spec
+from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.transitions import runs as transitions
 from execplane.store.transitions.ending import request_stop_of_instances
 from execplane.store.transitions.launching import NewAttempt, queue_attempts
@@ -74,6 +75,7 @@ class SchedulerLoop:
         """Decide one due run, if there is one. A run that cannot be decided (a fault of ours) waits for a while and
         says so, and the others go on."""
         taken: LockedRun | None = None
+        started = self._clock.monotonic()
         try:
             with transitions.lock_due_run(now) as run:
                 if run is None:
@@ -89,6 +91,7 @@ class SchedulerLoop:
             log.exception("the run %s of %s could not be decided", taken.run_id, taken.dag_id)
             reason = f"The scheduler could not decide this run: {type(error).__name__}: {error}"
             transitions.hold_run(taken.pk, decide_at=now + _AFTER_A_FAULT, reason=reason)
+        metrics.current().observe("execplane_scheduler_decide_seconds", self._clock.monotonic() - started)
         return True
 
     def _start(self, run: LockedRun, now: datetime) -> None:

@@ -22,6 +22,8 @@ class Defaults:
     timetable_semantics: str = "interval"
     """"interval": Airflow 2, the logical date is the interval's start. "instant": Airflow 3, the run's moment."""
     catchup: bool = False
+    executors: tuple[str, ...] = ()
+    """Those that the deployment runs; (): not known here, and then any name is taken."""
 
     def __post_init__(self) -> None:
         if self.timetable_semantics not in SEMANTICS:
@@ -32,9 +34,10 @@ class Defaults:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Defaults:
-        """EXECPLANE_TIMETABLE_SEMANTICS and EXECPLANE_CATCHUP_BY_DEFAULT, as the parser's child is given them."""
+        """EXECPLANE_TIMETABLE_SEMANTICS, …CATCHUP_BY_DEFAULT, …KNOWN_EXECUTORS: as the parser's child has them."""
         found = os.environ if environ is None else environ
         return cls(
             timetable_semantics=found.get("EXECPLANE_TIMETABLE_SEMANTICS", "interval") or "interval",
             catchup=found.get("EXECPLANE_CATCHUP_BY_DEFAULT", "").strip().lower() in ("1", "true", "yes", "on"),
+            executors=tuple(found.get("EXECPLANE_KNOWN_EXECUTORS", "").split()),
         )

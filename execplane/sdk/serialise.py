@@ -54,6 +54,7 @@ def _serialise(dag: DAG, bundle_root: str, defaults: Defaults) -> DagSpec:
     for task_id in sorted(dag.task_dict):
         with scope.position(dag.file, dag.task_dict[task_id].line):
             tasks.append(_task(dag, dag.task_dict[task_id]))
+        _refuse_unknown_executor(dag, tasks[-1], defaults)
     start = _start(dag, tasks)
     if spec.kind not in ("none", "once") and start is None:
         raise _wrong(dag, dag.line, "a scheduled DAG needs a start_date", "Add start_date=datetime(...).")
@@ -190,6 +191,17 @@ def _params(dag: DAG, given: ParamsDict, spec: TimetableSpec) -> dict[str, Param
             schema=param.schema,
         )
     return found
+
+
+def _refuse_unknown_executor(dag: DAG, task: TaskSpec, defaults: Defaults) -> None:
+    """An attempt for an executor that nobody runs would wait for ever."""
+    if task.executor and defaults.executors and task.executor not in defaults.executors:
+        raise _wrong(
+            dag,
+            task.line,
+            f"the task {task.task_id!r} names the executor {task.executor!r}, which this deployment does not run",
+            f"Name one of {', '.join(defaults.executors)}, or have it added with EXECPLANE_EXECUTORS.",
+        )
 
 
 def _refuse_cycles(dag: DAG) -> None:

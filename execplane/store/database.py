@@ -97,7 +97,11 @@ def is_outage(error: BaseException) -> bool:
 
 def mend_connection() -> None:
     """After an error in a loop's thread: a connection that no longer works is closed, and the next query opens one."""
-    if not connection.in_atomic_block:
+    if connection.in_atomic_block:
+        return
+    if connection.errors_occurred and not is_postgresql():
+        connection.close()  # Django holds every SQLite connection to be usable, and a new one costs nothing.
+    else:
         connection.close_if_unusable_or_obsolete()
 
 

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
-from django.db.models import Count, Q, Sum
+from django.db.models import BooleanField, Count, F, Func, Q, Sum
 
-from execplane.contract.dag import DagSpec, decode_dag
 from execplane.contract.keys import AttemptKey, TaskKey
-from execplane.contract.states import ATTEMPT_ENDED, AttemptState, TaskState
+from execplane.contract.states import AttemptState, TaskState
 from execplane.contract.workload import Handle
 from execplane.store import blob_rows
-from execplane.store.models import Attempt, Dag, DagVersion, Pool
+from execplane.store.models import Attempt, Dag, Pool
+from execplane.store.models.attempts import ACTIVE, ENDED
+from execplane.store.prepared import Parameter, Select
 
 OCCUPYING = [AttemptState.CLAIMED, AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
 IN_HAND = [AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
+
+
+def _literally(states: Sequence[str]) -> Func:
+    """The condition of a partial index, word for word: SQLite uses the index only where a query repeats it so."""
+    listed = ", ".join(f"'{state}'" for state in states)
+    return Func(F("state"), template=f"%(expressions)s IN ({listed})", output_field=BooleanField())
+
+
+IS_ACTIVE = _literally(ACTIVE)
+HAS_ENDED = _literally(ENDED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +67,7 @@ def candidates(
 
     Reads attempt_active.
     """
-    rows = Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED)
+    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.QUEUED)
     rows = rows.exclude(pool__in=full_pools).exclude(dag_id__in=full_dags)
     if after is not None:
         behind = Q(priority__lt=after.priority) | Q(priority=after.priority, pk__gt=after.attempt_id)
@@ -81,13 +91,13 @@ def candidates(
 
 
 def any_queued(executor: str) -> bool:
-    return Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED).exists()
+    return Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.QUEUED).exists()
 
 
 def occupied() -> Occupied:
     """One grouped read of the active attempts (attempt_active): as large as what is alive, grouped by task."""
     groups = (
-        Attempt.objects.filter(state__in=OCCUPYING)
+        Attempt.objects.filter(IS_ACTIVE, state__in=OCCUPYING)
         .values_list("executor", "pool", "dag_id", "task_id")
         .annotate(n=Count("pk"), slots_sum=Sum("slots"))
         .order_by()
@@ -116,19 +126,13 @@ def pool_slots(*, lock: bool = False) -> dict[str, int]:
 
 def paused_dags(executor: str) -> list[str]:
     """Paused DAGs of which an attempt is queued: nothing of theirs starts."""
-    queued = Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED).values("dag_id")
+    queued = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.QUEUED).values("dag_id")
     return list(Dag.objects.filter(paused=True, dag_id__in=queued).values_list("dag_id", flat=True))
 
 
 def max_active_tasks() -> dict[str, int]:
     """Each active DAG's max_active_tasks."""
     return dict(Dag.objects.filter(active=True).values_list("dag_id", "max_active_tasks"))
-
-
-@lru_cache(maxsize=512)
-def dag_spec(dag_version_id: int) -> DagSpec:
-    """The serialised DAG of a version: immutable, so it is kept."""
-    return decode_dag(blob_rows.get(DagVersion.objects.values_list("blob_id", flat=True).get(pk=dag_version_id)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,7 +216,7 @@ def _handle(row: tuple[object, ...], *, with_body: bool = False) -> Handle:
 
 def in_hand(executor: str, *, after_id: int = 0, limit: int = 1000) -> list[Handle]:
     """What may be alive on the executor, a page at a time by id. Reads attempt_active."""
-    rows = Attempt.objects.filter(executor=executor, state__in=IN_HAND, pk__gt=after_id).order_by("pk")
+    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state__in=IN_HAND, pk__gt=after_id).order_by("pk")
     return [_handle(row) for row in rows.values_list(*_HANDLE_FIELDS)[:limit]]
 
 
@@ -223,15 +227,15 @@ def handles(attempt_ids: Sequence[int], *, with_body: bool = False) -> list[Hand
 
 def stopping(executor: str, *, limit: int = 500) -> list[Handle]:
     """What was told to stop and is not confirmed dead. Reads attempt_active."""
-    rows = Attempt.objects.filter(executor=executor, state=AttemptState.STOPPING).order_by("pk")
+    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.STOPPING).order_by("pk")
     return [_handle(row) for row in rows.values_list(*_HANDLE_FIELDS)[:limit]]
 
 
 def to_clean(executor: str, *, limit: int = 500) -> list[tuple[Handle, bool]]:
     """Ended attempts whose pod or process is not cleaned up, with whether they failed. Reads attempt_to_clean."""
-    rows = Attempt.objects.filter(
-        executor=executor, state__in=[*ATTEMPT_ENDED], launched_at__isnull=False, cleaned_at=None
-    ).order_by("pk")
+    rows = Attempt.objects.filter(HAS_ENDED, executor=executor, launched_at__isnull=False, cleaned_at=None).order_by(
+        "pk"
+    )
     found = list(rows.values_list(*_HANDLE_FIELDS, "state")[:limit])
     return [(_handle(row[:-1]), row[-1] in (AttemptState.FAILED, AttemptState.CANCELLED)) for row in found]
 
@@ -257,32 +261,33 @@ class EndingRow:
     executor: str
 
 
-def ending_row(attempt_id: int) -> EndingRow | None:
-    row = (
-        Attempt.objects.filter(pk=attempt_id)
-        .values_list(
-            "pk",
-            "dag_id",
-            "run_id",
-            "task_id",
-            "map_index",
-            "attempt_no",
-            "state",
-            "nonce",
-            "try_number",
-            "ti__author_failures",
-            "ti__infra_failures",
-            "ti__dagrun__dag_version_id",
-            "stop_reason",
-            "stop_actor",
-            "stop_then",
-            "stop_at",
-            "pod_uid",
-            "executor",
-            "ti__state",
-        )
-        .first()
+_ENDING = Select(
+    lambda: Attempt.objects.filter(pk=Parameter("attempt_id")).values_list(
+        "pk",
+        "dag_id",
+        "run_id",
+        "task_id",
+        "map_index",
+        "attempt_no",
+        "state",
+        "nonce",
+        "try_number",
+        "ti__author_failures",
+        "ti__infra_failures",
+        "ti__dagrun__dag_version_id",
+        "stop_reason",
+        "stop_actor",
+        "stop_then",
+        "stop_at",
+        "pod_uid",
+        "executor",
+        "ti__state",
     )
+)
+
+
+def ending_row(attempt_id: int) -> EndingRow | None:
+    row = _ENDING.first(attempt_id=attempt_id)
     if row is None:
         return None
     return EndingRow(

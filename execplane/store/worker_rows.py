@@ -12,6 +12,7 @@ from django.db.models import Count
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.states import AttemptState
 from execplane.store.models import Attempt, DagRun, TaskInstance, XCom
+from execplane.store.prepared import Parameter, Select
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,8 +57,11 @@ _CLAIM_FIELDS = (
 )  # fmt: skip
 
 
+_CLAIM = Select(lambda: Attempt.objects.filter(pk=Parameter("attempt_id")).values_list(*_CLAIM_FIELDS))
+
+
 def claim_row(attempt_id: int) -> ClaimRow | None:
-    row = Attempt.objects.filter(pk=attempt_id).values_list(*_CLAIM_FIELDS).first()
+    row = _CLAIM.first(attempt_id=attempt_id)
     if row is None:
         return None
     return ClaimRow(
@@ -99,14 +103,18 @@ class PreviousSuccess:
     ended_at: datetime | None
 
 
+_PREVIOUS_SUCCESS = Select(
+    lambda: (
+        DagRun.objects.filter(dag=Parameter("dag_id"), state="success", logical_date__lt=Parameter("before"))
+        .order_by("-logical_date")
+        .values_list("logical_date", "data_interval_start", "data_interval_end", "started_at", "ended_at")[:1]
+    )
+)
+
+
 def previous_success(dag_id: str, before: datetime) -> PreviousSuccess | None:
     """The newest successful run of the DAG with an earlier logical date."""
-    row = (
-        DagRun.objects.filter(dag_id=dag_id, state="success", logical_date__lt=before)
-        .order_by("-logical_date")
-        .values_list("logical_date", "data_interval_start", "data_interval_end", "started_at", "ended_at")
-        .first()
-    )
+    row = _PREVIOUS_SUCCESS.first(dag_id=dag_id, before=before)
     if row is None:
         return None
     return PreviousSuccess(
@@ -192,26 +200,27 @@ class LiveAttempt:
     bundle: str
 
 
-def live_attempt(attempt_id: int) -> LiveAttempt | None:
-    row = (
-        Attempt.objects.filter(pk=attempt_id)
-        .values_list(
-            "pk",
-            "dag_id",
-            "run_id",
-            "task_id",
-            "map_index",
-            "attempt_no",
-            "state",
-            "nonce",
-            "stop_reason",
-            "ti_id",
-            "ti__dagrun_id",
-            "log_offset",
-            "ti__dagrun__bundle_id",
-        )
-        .first()
+_LIVE = Select(
+    lambda: Attempt.objects.filter(pk=Parameter("attempt_id")).values_list(
+        "pk",
+        "dag_id",
+        "run_id",
+        "task_id",
+        "map_index",
+        "attempt_no",
+        "state",
+        "nonce",
+        "stop_reason",
+        "ti_id",
+        "ti__dagrun_id",
+        "log_offset",
+        "ti__dagrun__bundle_id",
     )
+)
+
+
+def live_attempt(attempt_id: int) -> LiveAttempt | None:
+    row = _LIVE.first(attempt_id=attempt_id)
     if row is None:
         return None
     return LiveAttempt(

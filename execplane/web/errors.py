@@ -5,6 +5,7 @@ Django's other errors (an address that does not exist, a failure of ours) use th
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -14,6 +15,7 @@ from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
 from execplane.contract import errors
+from execplane.store.database import is_outage
 from execplane.web import rendering
 
 _STATUS: tuple[tuple[type[errors.ExecplaneError], int, str], ...] = (
@@ -38,6 +40,21 @@ def shown(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBa
             return page(request, error)
 
     return guarded
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Django's handler of what no view caught. The database is asked for the session before any view, so its outage
+    arrives here; the page must then do without it."""
+    error = sys.exc_info()[1]
+    if error is None or not is_outage(error):
+        return HttpResponse(render_to_string("500.html"), status=500)
+    context = {
+        "status": 503,
+        "title": "Not available now",
+        "message": "The database does not answer, so no page can be shown. Running tasks go on meanwhile.",
+        "hint": "`execplane status` tells which part is down. Reload this page once it answers.",
+    }
+    return HttpResponse(render_to_string("web/error.html", context), status=503)
 
 
 def page(request: HttpRequest, error: errors.ExecplaneError) -> HttpResponse:

@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 from execplane.store.queries.attempts import AttemptMark
 
 _KEY = re.compile(r"^(\s*(?:- )*)([^\s'\"#:][^:]*|'[^']*'|\"[^\"]*\")(:)(\s.*|)$")
+_ODD_BREAKS = re.compile(r"[\x85\u2028\u2029\ufeff]|\\u(?:0085|2028|2029|feff)", re.IGNORECASE)
 _ATOM = re.compile(r"^\s*(-?[\d.]+|true|false|null|~)$")
 
 
@@ -65,7 +66,9 @@ def as_yaml(sent: bytes) -> str:
         body = json.loads(sent)
     except ValueError:
         return sent.decode("utf-8", errors="replace")
-    return str(yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=110))
+    # PyYAML writes these line breaks bare and reads them back as others.
+    plain = not _ODD_BREAKS.search(sent.decode("utf-8", errors="replace"))
+    return str(yaml.safe_dump(body, sort_keys=False, allow_unicode=plain, width=110))
 
 
 def yaml_lines(sent: bytes | None) -> list[SafeString]:

@@ -38,7 +38,7 @@ def files_for(
         )
     # The folder may be a symlink that git-sync swaps while the task runs: stay in the tree that was found.
     resolved = folder.resolve()
-    return resolved, digest_found(resolved, options.ignore_syntax)
+    return resolved, digest_found(resolved, claim.ignore_syntax or options.ignore_syntax)
 
 
 def fetch(digest: str, client: Client, cache: Path, *, patience_seconds: float) -> Path:

@@ -127,6 +127,8 @@ class Zygote:
                 if pid == 0:
                     return
                 if self._children.pop(pid, None) is None:
+                    # A dead worker's task has died: only now are its own children ours to see.
+                    self._kill_orphans()
                     continue
                 if status:
                     self._kill_orphans()

@@ -2,6 +2,7 @@
 // Without a socket they ask every few seconds, while somebody looks.
 
 const POLL_MS = 5000;
+const SAFETY_MS = 30000;
 const SPACING_MS = 700;
 const listeners = new Set();
 let socket = null;
@@ -99,6 +100,10 @@ export function start() {
   setInterval(() => {
     if (!open && !document.hidden) nudged("*");
   }, POLL_MS);
+  // The safety net below the socket: a nudge may get lost, and an unchanged page costs an empty answer.
+  setInterval(() => {
+    if (open && !document.hidden) nudged("*");
+  }, SAFETY_MS);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return;
     for (const element of document.querySelectorAll("[data-stale]")) {

@@ -319,7 +319,16 @@ class Log {
     if (this.follow) this.toEnd();
   }
 
+  // The log's end belongs on the first screen, whatever stands above it.
+  fit() {
+    const top = this.body.getBoundingClientRect().top + scrollY;
+    this.body.style.maxHeight = `${Math.max(260, innerHeight - top - 56)}px`;
+    if (this.follow) this.toEnd();
+  }
+
   listen() {
+    addEventListener("resize", () => this.fit());
+    this.fit();
     const find = (name) => this.root.querySelector(`[data-log-${name}]`);
     for (const [name, className] of [["times", "with-times"], ["wrap", "wrapped"]]) {
       this.press(name, className, (localStorage.getItem(`execplane.log.${name}`) ?? (name === "times" && innerWidth < 700 ? "0" : "1")) === "1");

@@ -27,7 +27,7 @@ def test_a_run_is_triggered_from_the_form_and_watched_until_its_end_without_relo
 
     page.wait_for_url(re.compile("/runs/manual__"))
     page.evaluate("window.stillHere = true")
-    expect(page.locator(".page-head .state")).to_have_text("success", timeout=60_000)
+    expect(page.locator(".page-head > .state")).to_have_text("success", timeout=60_000)
 
     assert page.evaluate("window.stillHere") is True
     expect(page.locator("#t-count")).to_contain_text("[3]")

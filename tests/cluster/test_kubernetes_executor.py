@@ -206,16 +206,16 @@ def test_a_delete_whose_answer_is_lost_is_done_once(
     assert pod_of(cluster, intent) is None
 
 
-def test_an_api_server_restart_loses_nothing(cluster: Cluster, namespace: str, start: Start) -> None:
+def test_an_api_server_restart_loses_nothing(own_cluster: Cluster, namespace: str, start: Start) -> None:
     executor, facts = start()
     before = executor.build(workload(namespace, "sh", "-c", "sleep 6; exit 3"))
     executor.launch([before])
     facts.wait(Acknowledged, before.attempt_id)
-    cluster.stop_apiserver()
+    own_cluster.stop_apiserver()
     during = executor.build(workload(namespace, "true"))
     executor.launch([during])
     assert facts.wait(LaunchRefused, during.attempt_id).retry
-    cluster.start_apiserver()
+    own_cluster.start_apiserver()
     executor.launch([during])
     assert facts.wait(Gone, during.attempt_id, 90).diagnosis.category == "succeeded"
     ended = facts.wait(Gone, before.attempt_id, 90)

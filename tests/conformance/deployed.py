@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -107,6 +108,10 @@ class Deployed:
 
         return eventually(found, timeout_seconds, on_failure=lambda: self.evidence(run_id))
 
+    def dead(self, visit: Visit, timeout_seconds: float = 30) -> float:
+        """Wait until the task and everything it started are gone; gives the time."""
+        return eventually(lambda: visit.ended, timeout_seconds, on_failure=lambda: self.evidence(visit.run_id))
+
     def records(self, attempt_id: int) -> list[dict[str, Any]]:
         """The log lines that a reader is shown now, with their offsets."""
         found: list[dict[str, Any]] = []
@@ -163,7 +168,7 @@ class Deployed:
         Gives the exit code and what it wrote.
         """
         (intent,) = self.query("SELECT data FROM execplane_blob WHERE sha256 = ?", attempt.intent_sha256)
-        start = start_of(intent.data)
+        start = start_of(zlib.decompress(intent.data))
         if attempt_id:
             start = json.dumps({**json.loads(start), "attempt_id": attempt_id})
         if self.cluster is not None:
@@ -201,8 +206,15 @@ class Deployed:
     def evidence(self, run_id: str) -> str:
         rows = self.query("SELECT * FROM execplane_attempt WHERE run_id = ?", run_id)
         shown = [(row.id, row.task_id, row.attempt_no, row.state, row.category, row.reason) for row in rows]
+        story = self.query(
+            "SELECT e.attempt_id, e.seq, e.at, e.actor, e.to_state, e.reason FROM execplane_attemptevent e "
+            "JOIN execplane_attempt a ON a.id = e.attempt_id WHERE a.run_id = ? ORDER BY e.id",
+            run_id,
+        )
         pods = self.cluster.dump(self.namespace) if self.cluster is not None else ""
-        return f"attempts {shown}\nvisits {self.recorder.visits_of_run(run_id)}\n{self.standalone.tail()}\n{pods}"
+        told = "\n".join(" ".join(map(str, vars(event).values())) for event in story)
+        visits = self.recorder.visits_of_run(run_id)
+        return f"attempts {shown}\nvisits {visits}\n{told}\n{self.standalone.tail()}\n{pods}"
 
 
 def start_of(body: bytes) -> str:

@@ -6,14 +6,13 @@ So it knows from the kernel, and not from our own tables, how often a task was s
 from __future__ import annotations
 
 import json
+import socket
 import socketserver
 import threading
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
-
-from tests.parts.eventually import eventually
 
 
 @dataclass(eq=False)
@@ -93,6 +92,13 @@ class _Server(socketserver.ThreadingTCPServer):
 class _Handler(socketserver.StreamRequestHandler):
     server: _Server
 
+    def setup(self) -> None:
+        super().setup()
+        # A pod's network goes with it, sometimes before the kernel has said goodbye for its processes.
+        for option, number in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3)):
+            self.request.setsockopt(socket.IPPROTO_TCP, option, number)
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
     def handle(self) -> None:
         first: dict[str, Any] = json.loads(self.rfile.readline())
         visit = Visit(**first, began=time.monotonic(), reply=self.request.sendall)
@@ -105,8 +111,3 @@ class _Handler(socketserver.StreamRequestHandler):
             pass
         finally:
             visit.ended = time.monotonic()
-
-
-def dead(visit: Visit, timeout_seconds: float = 30) -> float:
-    """Wait until the task and everything it started are gone; gives the time."""
-    return eventually(lambda: visit.ended, timeout_seconds, on_failure=lambda: f"{visit} is still alive")

@@ -7,7 +7,6 @@ import json
 import pytest
 
 from tests.conformance.deployed import Deployed
-from tests.conformance.recorder import dead
 
 
 def test_a_task_that_succeeds_leaves_log_xcom_and_rendered_fields(deployed: Deployed) -> None:
@@ -80,5 +79,5 @@ def test_a_task_above_its_execution_timeout_ends_and_leaves_no_process(deployed:
     (attempt,) = deployed.attempts(run)
     assert (attempt.state, attempt.category) == ("failed", "execution_timeout")
     assert "execution_timeout" in attempt.reason
-    dead(visit)
+    deployed.dead(visit)
     assert visit.notes == ["on_kill"]

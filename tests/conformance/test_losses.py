@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import signal
 
-import pytest
-
 from tests.conformance.deployed import Deployed
-from tests.conformance.recorder import dead
 from tests.parts.eventually import eventually
 
 SELF_FENCE = "EXECPLANE_WORKER__SELF_FENCE_SECONDS"
@@ -24,58 +21,59 @@ def test_a_lost_worker_is_replaced_without_spending_the_authors_retries(deployed
     assert lost.reason
     assert "None" not in lost.reason
     second = deployed.visit(run, 2)
-    assert dead(first) <= second.began
+    assert deployed.dead(first) <= second.began
     instance = deployed.instance(run)
     assert (instance.author_failures, instance.infra_failures) == (0, 1)
     again = deployed.attempts(run)[1]
     assert (again.cause, again.try_number, again.attempt_no) == ("infra", 1, 2)
     deployed.standalone.run("tasks", "mark", "retried", run, "work", "success")
-    dead(second)
+    deployed.dead(second)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
-def test_a_task_outlives_its_server_and_is_adopted_by_the_next(deployed: Deployed, number: signal.Signals) -> None:
+def test_a_stopped_server_leaves_its_tasks_running_and_the_next_adopts_them(deployed: Deployed) -> None:
     run = deployed.trigger("plain", "hold")
     visit = deployed.visit(run)
 
-    deployed.standalone.stop(number)
+    deployed.standalone.stop(signal.SIGTERM)
     deployed.standalone.start()
-
     visit.release()
+
     assert deployed.ended(run) == "success"
     assert len(deployed.recorder.visits(run)) == 1
-    (attempt,) = deployed.attempts(run)
-    assert attempt.state == "success"
-    dead(visit)
-    eventually(lambda: deployed.attempts(run)[0].gone_at, on_failure=lambda: deployed.evidence(run))
+    deployed.dead(visit)
+    eventually(lambda: deployed.attempts(run)[0].cleaned_at, on_failure=lambda: deployed.evidence(run))
 
 
-def test_a_worker_that_dies_while_no_server_watches_is_found_dead(deployed: Deployed) -> None:
-    run = deployed.trigger("retried", "hold")
-    visit = deployed.visit(run)
+def test_a_killed_server_costs_no_start_no_result_and_no_line(deployed: Deployed) -> None:
+    """Three tasks meet the same crash: one goes on, one ends while nobody listens, and one dies unseen.
 
-    deployed.standalone.stop(signal.SIGKILL)
-    deployed.kill_worker(deployed.attempts(run)[0])
-    dead(visit)
-    deployed.standalone.start()
-
-    lost = deployed.attempt_ended(run)
-    assert lost.state == "failed"
-    assert lost.reason
-    instance = eventually(lambda: (row := deployed.instance(run)).state == "up_for_retry" and row)
-    assert (instance.author_failures, instance.infra_failures) == (0, 1)
-    deployed.standalone.run("tasks", "mark", "retried", run, "work", "success")
-
-
-def test_a_task_that_ends_while_the_server_is_down_loses_neither_result_nor_line(deployed: Deployed) -> None:
-    run = deployed.trigger("plain", "chatter")
-    visit = deployed.visit(run)
+    The sequential executor has room for the first only.
+    """
+    alone = deployed.executor == "sequential"
+    goes_on = deployed.trigger("plain", "hold")
+    ends = "" if alone else deployed.trigger("plain", "chatter")
+    dies = "" if alone else deployed.trigger("retried", "hold")
+    visits = {run: deployed.visit(run) for run in (goes_on, ends, dies) if run}
 
     deployed.standalone.stop(signal.SIGKILL)
-    visit.release()
-    dead(visit)
+    if not alone:
+        visits[ends].release()
+        deployed.kill_worker(deployed.attempts(dies)[0])
+        deployed.dead(visits[ends])
+        deployed.dead(visits[dies])
     deployed.standalone.start()
+    visits[goes_on].release()
 
+    assert deployed.ended(goes_on) == "success"
+    assert deployed.xcom(goes_on) == "held"
+    if not alone:
+        _whole(deployed, ends)
+        _found_dead(deployed, dies)
+    for run in (goes_on, ends):
+        assert len(deployed.recorder.visits(run)) == (1 if run else 0), "started once"
+
+
+def _whole(deployed: Deployed, run: str) -> None:
     assert deployed.ended(run) == "success"
     (attempt,) = deployed.attempts(run)
     assert deployed.xcom(run) == "told"
@@ -83,7 +81,16 @@ def test_a_task_that_ends_while_the_server_is_down_loses_neither_result_nor_line
     assert [record["offset"] for record in records] == list(range(len(records)))
     told = [record["message"] for record in records if record["message"].split()[0] in ("before", "after")]
     assert told == [f"{when} {number}" for when in ("before", "after") for number in range(100)]
-    assert len(deployed.recorder.visits(run)) == 1
+
+
+def _found_dead(deployed: Deployed, run: str) -> None:
+    lost = deployed.attempt_ended(run)
+    assert lost.state == "failed"
+    assert lost.category
+    assert lost.reason
+    instance = deployed.instance(run)
+    assert (instance.author_failures, instance.infra_failures) == (0, 1)
+    deployed.standalone.run("tasks", "mark", "retried", run, "work", "success")
 
 
 def test_a_worker_without_contact_kills_its_task_by_itself(deployed: Deployed) -> None:
@@ -98,7 +105,7 @@ def test_a_worker_without_contact_kills_its_task_by_itself(deployed: Deployed) -
         eventually(lambda: deployed.attempts(run)[0].heartbeat_at != deployed.attempts(run)[0].running_at)
 
         with deployed.frozen():
-            dead(visit)
+            deployed.dead(visit)
 
         ended = deployed.attempt_ended(run)
         assert ended.state == "failed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tests.conformance.deployed import Deployed
-from tests.conformance.recorder import dead
 from tests.parts.eventually import eventually
 
 
@@ -15,7 +14,7 @@ def test_a_cancelled_attempt_is_told_and_says_by_whom(deployed: Deployed) -> Non
     deployed.cancel(attempt.id)
 
     ended = deployed.attempt_ended(run)
-    dead(visit)
+    deployed.dead(visit)
     assert (ended.state, ended.category) == ("cancelled", "cancelled")
     assert "cancelled by admin: enough" in ended.reason
     assert visit.notes == ["on_kill"]
@@ -33,7 +32,7 @@ def test_a_task_marked_by_hand_keeps_its_mark_and_its_process_ends(deployed: Dep
     deployed.standalone.run("tasks", "mark", "plain", run, "work", "success")
 
     assert deployed.ended(run) == "success"
-    dead(visit)
+    deployed.dead(visit)
     ended = deployed.attempt_ended(run)
     assert ended.state == "cancelled"
     assert "marked success by" in ended.reason
@@ -46,7 +45,7 @@ def test_a_task_that_ignores_sigterm_is_killed_after_its_grace(deployed: Deploye
 
     deployed.standalone.run("tasks", "mark", "plain", run, "work", "failed")
 
-    dead(visit)
+    deployed.dead(visit)
     ended = deployed.attempt_ended(run)
     assert ended.state == "cancelled"
     assert ended.reason
@@ -60,7 +59,7 @@ def test_a_cleared_task_starts_again_only_when_the_old_one_is_dead(deployed: Dep
     deployed.standalone.run("tasks", "clear", "plain", run, "work")
 
     second = deployed.visit(run, 2)
-    assert dead(first) <= second.began
+    assert deployed.dead(first) <= second.began
     assert first.notes == ["on_kill"]
     old = deployed.attempt_ended(run)
     assert (old.state, old.category) == ("cancelled", "cancelled")
@@ -68,7 +67,7 @@ def test_a_cleared_task_starts_again_only_when_the_old_one_is_dead(deployed: Dep
     new = deployed.attempts(run)[1]
     assert (new.cause, new.attempt_no) == ("clear", 2)
     deployed.standalone.run("tasks", "mark", "plain", run, "work", "success")
-    dead(second)
+    deployed.dead(second)
 
 
 def test_a_worker_that_gets_sigterm_from_outside_says_so_and_spends_no_retry_of_the_author(deployed: Deployed) -> None:
@@ -78,7 +77,7 @@ def test_a_worker_that_gets_sigterm_from_outside_says_so_and_spends_no_retry_of_
     deployed.terminate_worker(deployed.attempts(run)[0])
 
     ended = deployed.attempt_ended(run)
-    dead(visit)
+    deployed.dead(visit)
     assert ended.state == "failed"
     assert "terminated" in ended.reason
     assert "SIGTERM" in ended.reason

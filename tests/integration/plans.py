@@ -24,9 +24,9 @@ def plans(run: Callable[[], Any]) -> str:
     lines: list[str] = []
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            # A table of three rows is scanned whatever its indexes: the question is whether one fits.
+            # A small table is scanned whatever its indexes: the question is whether one fits.
             cursor.execute("SET LOCAL enable_seqscan = off")
-            cursor.execute("SET LOCAL enable_sort = off")
+            cursor.execute("ANALYZE")
         prefix = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
         for sql, params in sent:
             cursor.execute(f"{prefix} {sql}", params)

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from execplane.contract.errors import InvalidInput, Unavailable
 from execplane.contract.executor import Report
 from execplane.contract.messages import End
 from execplane.contract.observations import Acknowledged, Diagnosis, Fact, Gone, LaunchRefused
-from execplane.contract.states import AttemptState, TaskState
+from execplane.contract.states import AttemptState, Cause
 from execplane.contract.workload import Handle, Intent, Workload
 from execplane.executors.driver import ends
 from execplane.executors.driver.loop import DriverLoop, DriverOptions
 from execplane.executors.driver.workloads import Deployed
 from execplane.store import launch_rows
-from execplane.store.models import Attempt, AttemptEvent, Dag, Pool, TaskInstance
+from execplane.store.database import is_outage, is_postgresql, write
+from execplane.store.models import Attempt, Dag, Pool, TaskInstance
 from execplane.store.transitions import ending, launching
-from tests.integration.store.conftest import ledger  # noqa: F401 - a fixture
-from tests.integration.store.conftest import Ledger
+from tests.integration.store.conftest import (
+    Ledger,
+    ledger,  # noqa: F401 - a fixture
+)
 from tests.integration.store.invariants import violations
-from tests.integration.store.play import ADA, Play
-from tests.parts.eventually import eventually, scaled
+from tests.integration.store.play import Play
+from tests.parts.eventually import scaled
 
 GONE = Diagnosis(category="killed", sentence="It was killed.", exit_code=137, infrastructure=True)
 
@@ -239,7 +243,9 @@ def test_nothing_is_asked_of_the_executor_once_the_lease_ran_out(driven: Driven,
     assert driven.recorder.asked == []
     driven.loop.may_act = lambda: True
     driven.tick()
-    assert verb in [asked for asked, _ in driven.recorder.asked]
+    # An intent that was committed is not sent by the one who may have lost it, but found by whoever adopts.
+    found = "adopt" if verb == "launch" else verb
+    assert found in [asked for asked, _ in driven.recorder.asked]
 
 
 def test_an_intent_whose_launch_the_lease_forbade_is_launched_by_whoever_drives_next(driven: Driven) -> None:
@@ -338,18 +344,15 @@ def many(play: Play, count: int, *, pool: str = "default_pool", first: int = 0, 
                 ti_id=row.pk,
                 task_id="extract",
                 map_index=index,
-                cause="first",  # type: ignore[arg-type]
+                cause=Cause.FIRST,
                 executor="local",
                 queue="default",
                 pool=pool,
                 **{"slots": 1, "priority": 1, **more},
             )
         )
-    with transaction.atomic():
-        from execplane.store.database import write
-
-        with write():
-            launching.queue_attempts(play.run_pk, launches, actor="scheduler", now=play.now)
+    with write():
+        launching.queue_attempts(play.run_pk, launches, actor="scheduler", now=play.now)
     return list(Attempt.objects.order_by("-pk").values_list("pk", flat=True)[:count])[::-1]
 
 
@@ -383,8 +386,6 @@ def test_pools_and_max_active_tasks_bound_what_is_claimed_and_the_others_know_wh
 
 
 def queries_of(action: Callable[[], Any]) -> int:
-    from django.test.utils import CaptureQueriesContext
-
     with CaptureQueriesContext(connection) as captured:
         action()
     return sum(1 for query in captured.captured_queries if "SAVEPOINT" not in query["sql"])
@@ -402,18 +403,14 @@ def test_a_claim_of_a_hundred_costs_as_many_queries_as_a_claim_of_one(driven: Dr
     hundred = queries_of(driven.tick)
 
     assert len(driven.recorder.launched()) == 102
-    assert hundred == one
+    # SQLite takes 999 parameters a statement: a batch of rows may need a second one.
+    assert hundred - one <= (0 if is_postgresql() else 2)
     assert one <= 25
 
 
 @pytest.mark.django_db(transaction=True)
 class TestAClearBetween:
     """Two connections: the verdict is found and written under one lock."""
-
-    @pytest.fixture(autouse=True)
-    def _postgresql_only(self) -> Iterator[None]:
-        yield
-        connection.close()
 
     def test_a_clear_that_comes_while_the_end_is_found_is_not_lost(
         self, play: Play, monkeypatch: pytest.MonkeyPatch
@@ -448,11 +445,6 @@ class TestAClearBetween:
 
 
 def test_a_cut_connection_is_an_outage_and_a_bad_statement_is_not() -> None:
-    from execplane.store.database import is_outage
-
     assert is_outage(OperationalError("server closed the connection"))
     assert is_outage(Unavailable("gone"))
     assert not is_outage(InvalidInput("no"))
-
-
-__all__ = ["ADA", "AttemptEvent", "TaskState", "eventually"]

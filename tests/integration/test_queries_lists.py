@@ -25,6 +25,11 @@ def world(clock: TestClock) -> Attempt:
     return web_rows.make_world(clock.now())
 
 
+@pytest.fixture
+def history(clock: TestClock) -> None:
+    web_rows.make_history(clock.now())
+
+
 def test_dags_page_by_id_and_carry_their_newest_runs_oldest_first(clock: TestClock) -> None:
     for name in ("a", "b", "c"):
         web_rows.make_runs(web_rows.make_dag(web_rows.spec(name), clock.now()), 20, clock.now())
@@ -164,34 +169,35 @@ def test_attempts_and_what_they_left_are_read_back(world: Attempt) -> None:
     assert attempts.active_attempts(executors=["kubernetes"]).rows == ()
 
 
-@pytest.mark.parametrize(
-    ("index", "ask"),
-    [
-        ("dagrun_recent", lambda: runs.list_runs(dag_id="sales")),
-        ("dagrun_by_state", lambda: runs.list_runs(state="failed")),
-        ("dagrun_recent", lambda: runs.recent_marks({"sales": 1, "other": 1})),
-        ("dagrun_recent", lambda: runs.newer_run("sales", 1)),
-        ("task_instance_once", lambda: tasks.cells([1, 2])),
-        ("task_instance_once", lambda: tasks.mapped_instances(1, "mapped")),
-        ("attempt_once", lambda: attempts.attempts_of(1)),
-        ("attempt_event_story", lambda: attempts.events(1)),
-        ("attempt_active", lambda: attempts.active_attempts(executors=["local"])),
-        ("attempt_active", lambda: attempts.active_by_pool(["local"])),
-        ("attempt_state", lambda: attempts.ended_attempts(state="failed")),
-        ("attempt_dag", lambda: attempts.ended_attempts(dag_id="sales")),
-        ("attempt_category", lambda: attempts.ended_attempts(category="oom")),
-        ("attempt_node", lambda: attempts.ended_attempts(node="node-1")),
-        ("secret_access_once", lambda: attempts.secret_accesses(1)),
-        ("xcom_once", lambda: xcoms.xcoms_of(1)),
-    ],
+# With few rows a planner may as well take another index that begins with the same column.
+WALKS: tuple[tuple[str, Callable[[], Any]], ...] = (
+    ("dagrun_recent|dagrun_logical_date_once", lambda: runs.list_runs(dag_id="dag3")),
+    ("dagrun_by_state", lambda: runs.list_runs(state="failed")),
+    ("dagrun_recent|dagrun_logical_date_once", lambda: runs.recent_marks({"dag3": 150, "dag7": 310})),
+    ("dagrun_recent", lambda: runs.newer_run("sales", 1)),
+    ("task_instance_once", lambda: tasks.cells([1, 2])),
+    ("task_instance_once", lambda: tasks.mapped_instances(1, "mapped")),
+    ("attempt_once", lambda: attempts.attempts_of(1)),
+    ("attempt_event_story", lambda: attempts.events(1)),
+    ("attempt_active", lambda: attempts.active_attempts(executors=["local"])),
+    ("attempt_active", lambda: attempts.active_by_pool(["local"])),
+    ("attempt_state", lambda: attempts.ended_attempts(state="cancelled")),
+    ("attempt_dag", lambda: attempts.ended_attempts(dag_id="dag3")),
+    ("attempt_category", lambda: attempts.ended_attempts(category="oom")),
+    ("attempt_node", lambda: attempts.ended_attempts(node="node-1")),
+    ("secret_access_once", lambda: attempts.secret_accesses(1)),
+    ("xcom_once", lambda: xcoms.xcoms_of(1)),
 )
-def test_each_list_walks_its_index(world: Attempt, index: str, ask: Callable[[], Any]) -> None:
-    found = plans(ask)
-
-    assert name_of(index) in found
 
 
-def test_the_list_of_dags_walks_the_index_of_runs(world: Attempt) -> None:
+def test_each_list_walks_its_index(history: None) -> None:
+    found = [(index, plans(ask)) for index, ask in WALKS]
+
+    scanned = {index: plan for index, plan in found if not any(name_of(name) in plan for name in index.split("|"))}
+    assert scanned == {}
+
+
+def test_the_list_of_dags_walks_the_index_of_runs(history: None) -> None:
     assert "dagrun_recent" in plans(lambda: dags.list_dags(dags.DagFilter()))
     assert "dagrun_active" in plans(lambda: dags.list_dags(dags.DagFilter(status="running")))
 

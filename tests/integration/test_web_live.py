@@ -24,7 +24,8 @@ class Socket:
 
     def __init__(self, user: object) -> None:
         scope = {"type": "websocket", "path": "/ws/live", "headers": [], "subprotocols": [], "user": user}
-        self._asgi = ApplicationCommunicator(LiveConsumer.as_asgi(), scope)
+        communicator: Any = ApplicationCommunicator
+        self._asgi: Any = communicator(LiveConsumer.as_asgi(), scope)
 
     async def open(self) -> None:
         await self._asgi.send_input({"type": "websocket.connect"})
@@ -109,5 +110,5 @@ def test_only_short_lists_of_topics_are_subscriptions(text: str) -> None:
 
 
 def test_topics_may_name_anything_of_ours() -> None:
-    assert wanted_topics('{"subscribe": ["dag:my.dag-1", "run:7"]}') == {"dag:my.dag-1", "run:7"}
+    assert wanted_topics('{"subscribe": ["dag:my.dag-1", "run:7"]}') == frozenset({"dag:my.dag-1", "run:7"})
     assert wanted_topics(f'{{"subscribe": {["dags"] * (MAX_TOPICS + 1)}}}'.replace("'", '"')) is None

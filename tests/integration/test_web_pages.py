@@ -242,6 +242,7 @@ def test_a_list_costs_a_fixed_number_of_queries(
     for number in range(2, 12):
         web_rows.make_attempt(world.ti, clock.now(), number=number)
 
+    staff.get(path)  # A version is decoded once per process: not what is counted here.
     with django_assert_max_num_queries(most):
         text(staff, path)
 

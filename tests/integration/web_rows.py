@@ -22,6 +22,7 @@ from execplane.store.models import (
     Lease,
     LoopStatus,
     Pool,
+    SecretAccess,
     TaskInstance,
     XCom,
 )
@@ -170,6 +171,39 @@ def make_attempt(instance: TaskInstance, now: datetime, *, state: str = "failed"
         for seq, (old, new) in enumerate([("", "queued"), ("queued", "claimed"), ("claimed", "launched")])
     )
     return row
+
+
+def make_history(now: datetime) -> None:
+    """Enough rows that a planner has a choice: 20 DAGs, 800 runs, 1,500 ended attempts and 10 that are alive."""
+    one = spec("grown")
+    for number in range(20):
+        make_runs(make_dag(spec(f"dag{number}"), now), 40, now)
+    runs = make_runs(make_dag(one, now), 40, now)
+    make_cells(runs, one)
+    instances = list(TaskInstance.objects.filter(dagrun__in=runs).select_related("dagrun"))
+    rows = []
+    for number in range(1510):
+        instance = instances[number % len(instances)]
+        rows.append(
+            Attempt(
+                ti=instance,
+                attempt_no=1 + number // len(instances),
+                try_number=1,
+                cause="first",
+                state="running" if number >= 1500 else ("failed" if number % 7 == 0 else "success"),
+                dag_id=f"dag{number % 20}",
+                run_id=instance.dagrun.run_id,
+                task_id=instance.task_id,
+                executor="local" if number % 2 else "kubernetes",
+                node=f"node-{number % 30}",
+                category="oom" if number % 70 == 0 else "",
+                queued_at=now,
+            )
+        )
+    Attempt.objects.bulk_create(rows, batch_size=400)
+    SecretAccess.objects.bulk_create(
+        SecretAccess(attempt_id=number, kind="variable", name=f"name{number % 50}", at=now) for number in range(400)
+    )
 
 
 def make_world(now: datetime) -> Attempt:

@@ -30,6 +30,8 @@ class Standalone:
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("EXECPLANE_")}
+        # Users' Pythons keep bytecode; without it every command compiles all it imports.
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
         self.environment = {
             **inherited,
             "EXECPLANE_HOME": str(home),

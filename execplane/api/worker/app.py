@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, DataError, InterfaceError, connections
 
-from execplane.actions.worker import Fenced, NotYet
+from execplane import metrics
+from execplane.actions.worker import Fenced, NotYet, UnknownProtocol
+from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import (
     Conflict,
     ExecplaneError,
@@ -38,6 +40,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 PREFIX = "/worker/v1/"
 MOST_BODY_BYTES = 16 << 20
+_MOST_DRAINED_BYTES = 256 << 20
+"""Of a body that is too large, read to its end so that its sender gets to see the refusal."""
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -68,6 +72,7 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
     (Fenced, 409, "fenced"),
     (Forbidden, 401, "token"),
     (NotFound, 404, "not_found"),
+    (UnknownProtocol, 400, "protocol"),
     (InvalidInput, 400, "malformed"),
     (Conflict, 409, "fenced"),
     (Unavailable, 503, "unavailable"),
@@ -77,9 +82,12 @@ _STATUS: tuple[tuple[type[Exception], int, str], ...] = (
 class WorkerApp:
     """Dispatches to `route(method, path)`; see `routes`."""
 
-    def __init__(self, handler: Handler, *, threads: int = 4) -> None:
+    def __init__(self, handler: Handler, *, threads: int = 4, clock: Clock | None = None) -> None:
         self._handler = handler
+        self._clock = clock or SystemClock()
         self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="worker-api")
+        # A blob takes its sender's time: slow senders must not keep heartbeats and ends waiting.
+        self._streams = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="worker-api-blobs")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = tuple(part for part in _path(scope).removeprefix(PREFIX).split("/") if part)
@@ -97,7 +105,9 @@ class WorkerApp:
 
     async def _run(self, request: Request, send: Send) -> None:
         loop = asyncio.get_running_loop()
+        started = self._clock.monotonic()
         status, payload = await loop.run_in_executor(self._threads, self._call, request)
+        _measure(request, status, self._clock.monotonic() - started)
         if isinstance(payload, FileAnswer):
             await _send_file(send, payload)
         else:
@@ -112,8 +122,9 @@ class WorkerApp:
                 yield part
 
         request = Request(method="PUT", path=path, token=token, chunks=chunks())
+        started = self._clock.monotonic()
         loop = asyncio.get_running_loop()
-        answer = loop.run_in_executor(self._threads, self._call, request)
+        answer = loop.run_in_executor(self._streams, self._call, request)
         more = True
         while more:
             message = await receive()
@@ -133,6 +144,7 @@ class WorkerApp:
             except queue.Full:
                 await asyncio.sleep(0.005)
         status, payload = await answer
+        _measure(request, status, self._clock.monotonic() - started)
         await _answer(send, status, payload)
 
     def _call(self, request: Request) -> tuple[int, Any]:
@@ -148,6 +160,10 @@ class WorkerApp:
             return 400, msgspec.json.encode(Refusal(code="malformed", message=f"The request is malformed: {error}."))
         except msgspec.DecodeError as error:
             return 400, msgspec.json.encode(Refusal(code="malformed", message=f"The request is not JSON: {error}."))
+        except DataError as error:
+            log.warning("the worker API was sent what the database cannot hold: %s", error)
+            sentence = "The request holds a text that the database cannot keep: too long, or with a NUL."
+            return 400, msgspec.json.encode(Refusal(code="malformed", message=sentence))
         except (DatabaseError, InterfaceError) as error:
             connections.close_all()
             log.warning("the worker API lost the database: %s", error)
@@ -160,7 +176,18 @@ class WorkerApp:
         return 200, answer if isinstance(answer, FileAnswer) else msgspec.json.encode(answer)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._streams):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+
+_ROUTES = frozenset({"claim", "heartbeat", "end", "logs", "xcoms", "variables", "connections", "bundles", "blobs"})
+
+
+def _measure(request: Request, status: int, seconds: float) -> None:
+    """By the first part of the path, where it is one of ours: what follows are keys, and strangers send anything."""
+    route = request.path[0] if request.path and request.path[0] in _ROUTES else "other"
+    metrics.current().count("execplane_worker_api_requests_total", route=route, status=str(status))
+    metrics.current().observe("execplane_worker_api_request_seconds", seconds, route=route)
 
 
 def _path(scope: Scope) -> str:
@@ -177,16 +204,20 @@ def _bearer(scope: Scope) -> str:
 
 
 async def _read(receive: Receive) -> bytes | None:
+    """The body; None: it is too large (and was read all the same: who still sends hears no answer)."""
     body = bytearray()
-    while True:
+    size = 0
+    more = True
+    while more and size <= _MOST_DRAINED_BYTES:
         message = await receive()
-        if message["type"] != "http.request":
-            return bytes(body)
-        body += message.get("body", b"")
-        if len(body) > MOST_BODY_BYTES:
-            return None
-        if not message.get("more_body", False):
-            return bytes(body)
+        more = message["type"] == "http.request" and message.get("more_body", False)
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= MOST_BODY_BYTES:
+            body += part
+        else:
+            body.clear()
+    return bytes(body) if size <= MOST_BODY_BYTES else None
 
 
 async def _answer(send: Send, status: int, payload: bytes) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ from urllib.parse import unquote
 import msgspec
 
 from execplane.actions import worker as actions
+from execplane.actions.watched import Watched
 from execplane.actions.worker import Beats, WorkerPolicy
 from execplane.api.worker.app import FileAnswer, Request
 from execplane.api.worker.tokens import AttemptClaims, TokenMint
@@ -70,6 +71,8 @@ class WorkerApi:
     blobs: Blobs
     secrets: secrets.SecretBox
     nudge: Callable[[Sequence[str]], None]
+    watched: Watched = field(default_factory=Watched)
+    """Whose logs are being read: touched by the pages of this process."""
 
     def handle(self, request: Request) -> Any:
         match request.method, request.path:
@@ -101,7 +104,7 @@ class WorkerApi:
     def _claim(self, request: Request) -> Any:
         wanted = msgspec.json.decode(request.body, type=ClaimRequest)
         if not OLDEST_PROTOCOL <= wanted.protocol <= PROTOCOL:
-            raise InvalidInput(
+            raise actions.UnknownProtocol(
                 f"This server speaks the worker protocols {OLDEST_PROTOCOL} to {PROTOCOL}, not {wanted.protocol}.",
                 hint="Use a worker image of the server's version.",
             )
@@ -114,11 +117,14 @@ class WorkerApi:
         verify(request.token, wanted, row)
         return actions.claim(wanted, self.policy, mint=self.mint.attempt_token, now=self.clock.now())
 
-    def _holder(self, request: Request) -> tuple[LiveAttempt, AttemptClaims]:
-        """The attempt whose token this is. Raises Forbidden, Fenced."""
+    def _holder(self, request: Request, *, ended: bool = False) -> tuple[LiveAttempt, AttemptClaims]:
+        """The attempt whose token this is. Raises Forbidden, and Fenced: another process has it, or it has ended
+        (which `ended` allows: last lines and a repeated end come late)."""
         claims = self.mint.read_attempt_token(request.token)
         row = actions.attempt_of(claims.attempt_id, claims.nonce)
         actions.token_may_serve(row, claims.expires_at, self.clock.now())
+        if not ended:
+            actions.demand_running(row)
         return row, claims
 
     def _heartbeat(self, request: Request) -> HeartbeatAnswer:
@@ -128,19 +134,25 @@ class WorkerApi:
         token, expires = "", None
         if actions.renewal_due(claims.issued_at, claims.expires_at, now):
             token, expires = self.mint.attempt_token(claims.attempt_id, claims.nonce, now)
-        return HeartbeatAnswer(stop=bool(reason), reason=reason, token=token, token_expires_at=expires)
+        return HeartbeatAnswer(
+            stop=bool(reason),
+            reason=reason,
+            token=token,
+            token_expires_at=expires,
+            watched=self.watched.now(row.attempt_id),
+        )
 
     def _end(self, request: Request) -> EndAnswer:
-        row, _ = self._holder(request)
+        row, _ = self._holder(request, ended=True)
         report = msgspec.json.decode(request.body, type=End)
         self._keep_logs(row, report.logs)
         accepted, state = actions.end(row, report, self.policy, now=self.clock.now())
         return EndAnswer(accepted=accepted, state=state)
 
     def _append_logs(self, request: Request) -> Accepted:
-        row, _ = self._holder(request)
+        row, _ = self._holder(request, ended=True)
         self._keep_logs(row, msgspec.json.decode(request.body, type=LogBatch).records)
-        return Accepted()
+        return Accepted(watched=self.watched.now(row.attempt_id))
 
     def _keep_logs(self, row: LiveAttempt, records: Sequence[LogRecord]) -> None:
         if records:
@@ -155,6 +167,7 @@ class WorkerApi:
 
     def _variable(self, request: Request, key: str) -> Any:
         row, _ = self._holder(request)
+        _named(key)
         now = self.clock.now()
         if request.method == "GET":
             value = secrets.variable(self.secrets, key)
@@ -162,7 +175,6 @@ class WorkerApi:
             if value is None:
                 raise NotFound(f"There is no Variable {key}.", hint="Make it in the admin.")
             return SecretValue(value=value)
-        actions.demand_running(row)
         if request.method == "PUT":
             wanted = msgspec.json.decode(request.body, type=SecretValue)
             secrets.set_variable(self.secrets, key, wanted.value, wanted.description)
@@ -173,6 +185,7 @@ class WorkerApi:
 
     def _connection(self, request: Request, conn_id: str) -> SecretValue:
         row, _ = self._holder(request)
+        _named(conn_id)
         value = secrets.connection_json(self.secrets, conn_id)
         secrets.record_access(row.attempt_id, "connection", conn_id, found=value is not None, now=self.clock.now())
         if value is None:
@@ -182,13 +195,17 @@ class WorkerApi:
     def _blob(self, request: Request, sha256: str) -> Any:
         row, _ = self._holder(request)
         if request.method == "PUT":
-            actions.demand_running(row)
             assert request.chunks is not None
             self.blobs.put_stream(request.chunks, expect=sha256, limit_bytes=self.policy.xcom_max_bytes)
             return Accepted()
         if not self.blobs.has(sha256):
             raise NotFound(f"There is no blob {sha256[:12]}….")
         return FileAnswer(path=self.blobs.path(sha256))
+
+
+def _named(name: str) -> None:
+    if not name or len(name) > 250 or "\0" in name:
+        raise InvalidInput("Variables and Connections have names of 1 to 250 characters, without a NUL.")
 
 
 def local_verifier(mint: TokenMint, clock: Clock) -> Verify:

@@ -18,7 +18,8 @@ from execplane.executors.driver.workloads import task_of
 from execplane.executors.verdict import Budget, Ended, Stop, TaskPolicy, refused, reported_tasks, verdict
 from execplane.store import launch_rows
 from execplane.store.database import write
-from execplane.store.launch_rows import EndingRow, dag_spec
+from execplane.store.launch_rows import EndingRow
+from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.transitions import ending
 from execplane.store.transitions.ending import AttemptEnd, XComRow
 

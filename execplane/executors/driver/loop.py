@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from execplane import metrics
 from execplane.contract.clock import Clock
 from execplane.contract.executor import Executor, Report
 from execplane.contract.loops import IDLE, NOW, Next, at
@@ -170,6 +171,15 @@ class DriverLoop:
             launching.postpone_launch(fact.attempt_id, fact.diagnosis, retry_at=now + delay)
         else:
             ends.end_refused(fact, now=now, infra_retries=self._options.infra_retries, actor=self._owner)
+        self._count_refused(fact)
+
+    def _count_refused(self, fact: LaunchRefused) -> None:
+        metrics.current().count(
+            "execplane_launches_refused_total",
+            executor=self.executor.name,
+            category=fact.diagnosis.category,
+            retried="true" if fact.retry else "false",
+        )
 
     def _stop_told(self, now: datetime) -> None:
         """Each stop request is passed on once, and again when its end does not come."""
@@ -207,6 +217,7 @@ class DriverLoop:
         launching.hold_launch([intent.attempt_id for intent in intents], until=now + older)
         self._demand_lease()
         self.executor.launch(intents)
+        metrics.current().count("execplane_launches_total", len(intents), executor=self.executor.name, again="true")
 
     def _claim(self, now: datetime) -> int:
         """Claim, build, commit the intents, launch. Gives how many were claimed."""
@@ -231,13 +242,16 @@ class DriverLoop:
             self._refuse_build(attempt_id, diagnosis, now)
         allowed = set(launching.commit_intents(built.intents, owner=self._owner, now=now))
         self._claiming = False
+        metrics.current().count("execplane_attempts_claimed_total", len(claimed), executor=self.executor.name)
         self._demand_lease()
         self.executor.launch([intent for intent in built.intents if intent.attempt_id in allowed])
+        metrics.current().count("execplane_launches_total", len(allowed), executor=self.executor.name, again="false")
         return len(claimed)
 
     def _refuse_build(self, attempt_id: int, diagnosis: Diagnosis, now: datetime) -> None:
         fact = LaunchRefused(attempt_id=attempt_id, diagnosis=diagnosis, retry=False, at=now)
         ends.end_refused(fact, now=now, infra_retries=self._options.infra_retries, actor=self._owner)
+        self._count_refused(fact)
 
     def _clean(self) -> None:
         found = [

@@ -12,7 +12,8 @@ from execplane.contract.executor import Executor
 from execplane.contract.observations import Diagnosis
 from execplane.contract.workload import Intent, Workload
 from execplane.store.database import is_outage
-from execplane.store.launch_rows import LaunchRow, dag_spec, launch_rows
+from execplane.store.launch_rows import LaunchRow, launch_rows
+from execplane.store.queries.versions import spec as dag_spec
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,19 @@ from execplane.contract.states import (
 )
 from execplane.store.database import nudge, write
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
+from execplane.store.prepared import Delete, Parameter, Update
+from execplane.store.transitions import measured
 from execplane.store.transitions.events import clean, event, record
+from execplane.store.transitions.locked import locked_attempt, locked_run_of
 
 IN_HAND = [AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
+
+_WAIT_NO_MORE = Delete(lambda: WaitingReason.objects.filter(attempt_id=Parameter("attempt_id")))
+_DECIDE = Update(lambda: DagRun.objects.filter(pk=Parameter("run_pk")), decide_at=Parameter("now"))
+_GONE = Update(
+    lambda: Attempt.objects.filter(pk=Parameter("attempt_id"), state__in=[*ATTEMPT_ENDED], gone_at=None),
+    gone_at=Parameter("at"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +72,7 @@ def lock_attempt(attempt_id: int) -> bool:
 
     So that what a verdict was found from is what it is written to.
     """
-    if _lock_run_of(attempt_id) is None:
-        return False
-    return Attempt.objects.select_for_update().filter(pk=attempt_id).values_list("pk").first() is not None
+    return locked_run_of(attempt_id) is not None and locked_attempt(attempt_id) is not None
 
 
 def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, nonce: str | None = None) -> bool:
@@ -73,8 +81,8 @@ def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, 
     `nonce` given: only for the process that passed the fence.
     """
     with write():
-        run_pk = _lock_run_of(attempt_id)
-        row = Attempt.objects.select_for_update().filter(pk=attempt_id).first()
+        run_pk = locked_run_of(attempt_id)
+        row = locked_attempt(attempt_id)
         if row is None or run_pk is None:
             return False
         wrong = nonce is not None and row.nonce != nonce
@@ -109,13 +117,8 @@ def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, 
         )
         save_xcoms(row.ti_id, row.attempt_no, end.xcoms, now)
         _move_task(row, run_pk, end, now)
+        measured.ended(row, end.state, end.category[:40], now)
     return True
-
-
-def _lock_run_of(attempt_id: int) -> int | None:
-    """Runs are locked before attempts, and attempts before task instances: the order that avoids deadlocks."""
-    runs = DagRun.objects.filter(task_instances__attempts__pk=attempt_id)
-    return runs.select_for_update(of=("self",)).values_list("pk", flat=True).first()
 
 
 def record_only(attempt_id: int, reason: str, *, actor: str, now: datetime) -> None:
@@ -167,8 +170,8 @@ def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> Non
             changes["map_length"] = end.map_length
         sources = task_sources(target) & {TaskState.QUEUED, TaskState.RUNNING}
         newest.filter(state__in=[*sources]).update(**changes)
-    WaitingReason.objects.filter(attempt_id=row.pk).delete()
-    DagRun.objects.filter(pk=run_pk).update(decide_at=now)
+    _WAIT_NO_MORE(attempt_id=row.pk)
+    _DECIDE(run_pk=run_pk, now=now)
     nudge("scheduler", "driver", f"run:{run_pk}", f"attempt:{row.pk}", f"dag:{row.dag_id}")
 
 
@@ -277,6 +280,8 @@ def request_stop(
                 )
                 for row in group
             )
+        for row in ended:
+            measured.ended(row, AttemptState.CANCELLED, "stopped", now)
         for row in rows:
             nudge(f"attempt:{row.pk}", f"dag:{row.dag_id}")
         if rows:
@@ -334,7 +339,7 @@ def observe(facts: Sequence[Progress], *, now: datetime) -> None:
 def gone(attempt_id: int, at: datetime) -> None:
     """An ended attempt's process or pod is confirmed dead."""
     with write():
-        Attempt.objects.filter(pk=attempt_id, state__in=[*ATTEMPT_ENDED], gone_at=None).update(gone_at=at)
+        _GONE(attempt_id=attempt_id, at=at)
 
 
 def cleaned(attempt_ids: Sequence[int], at: datetime) -> None:

@@ -7,17 +7,77 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from execplane.contract.observations import Acknowledged, Diagnosis
 from execplane.contract.states import AttemptState, Cause, TaskState, task_sources
 from execplane.contract.workload import Intent
 from execplane.store import blob_rows
 from execplane.store.database import nudge, write
+from execplane.store.launch_rows import IS_ACTIVE
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
+from execplane.store.prepared import Delete, Parameter, Select, Update
+from execplane.store.transitions import measured
 from execplane.store.transitions.events import clean, event, record
+from execplane.store.transitions.locked import locked_attempt
 
 _MOST_EXPLAINED = 5000
+
+_ATTEMPT = Parameter("attempt_id")
+_TI = Parameter("ti_id")
+_NOW = Parameter("now")
+_TASK_QUEUED = Update(
+    lambda: TaskInstance.objects.filter(pk=_TI),
+    state=TaskState.QUEUED,
+    attempt_no=Parameter("attempt_no"),
+    eligible_at=None,
+    reason="",
+    try_number=Parameter("try_number"),
+    first_started_at=Parameter("first_started_at"),
+)
+_LAUNCHED = Update(
+    lambda: Attempt.objects.filter(pk=_ATTEMPT),
+    state=AttemptState.LAUNCHED,
+    seq=Parameter("seq"),
+    cluster=Parameter("cluster"),
+    namespace=Parameter("namespace"),
+    pod_name=Parameter("pod_name"),
+    template_rev=Parameter("template_rev"),
+    intent_sha256=Parameter("intent_sha256"),
+    launched_at=_NOW,
+)
+_RUNS = Update(
+    lambda: Attempt.objects.filter(pk=_ATTEMPT),
+    state=AttemptState.RUNNING,
+    seq=Parameter("seq"),
+    pod_uid=Parameter("uid"),
+    nonce=Parameter("nonce"),
+    node=Parameter("node"),
+    worker_version=Parameter("worker_version"),
+    running_at=_NOW,
+    heartbeat_at=_NOW,
+    acknowledged_at=Parameter("acknowledged_at"),
+    retry_at=None,
+    not_claimed_reason="",
+)
+_TASK_RUNS = Update(
+    lambda: TaskInstance.objects.filter(pk=_TI, state=TaskState.QUEUED, attempt_no=Parameter("attempt_no")),
+    state=TaskState.RUNNING,
+    started_at=_NOW,
+    ended_at=None,
+)
+_FIRST_START = Update(lambda: TaskInstance.objects.filter(pk=_TI, first_started_at=None), first_started_at=_NOW)
+_FORGET_DECISIONS = Update(lambda: TaskInstance.objects.filter(pk=_TI), skips=None, map_length=None)
+_FORGET_XCOMS = Delete(lambda: XCom.objects.filter(ti=_TI))
+_WAIT_NO_MORE = Delete(lambda: WaitingReason.objects.filter(attempt_id=_ATTEMPT))
+_RUN_OF = Select(lambda: TaskInstance.objects.filter(pk=_TI).values_list("dagrun_id"))
+_HAS_UID = Update(lambda: _in_hand().filter(pod_uid=""), pod_uid=Parameter("uid"))
+_ACKNOWLEDGED = Update(lambda: _in_hand().filter(acknowledged_at=None), acknowledged_at=Parameter("at"), retry_at=None)
+_HAS_NODE = Update(lambda: _in_hand(), node=Parameter("node"))
+
+
+def _in_hand() -> QuerySet[Attempt]:
+    return Attempt.objects.filter(pk=_ATTEMPT, state__in=["launched", "running", "stopping"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,18 +111,19 @@ def queue_attempts(dagrun_id: int, launches: Sequence[NewAttempt], *, actor: str
     for instance in instances:
         launch = by_id[instance.pk]
         new_try = launch.cause in (Cause.FIRST, Cause.RETRY, Cause.CLEAR) or instance.try_number == 0
-        instance.state = TaskState.QUEUED
         instance.attempt_no += 1
-        instance.eligible_at = None
-        instance.reason = ""
         if new_try:
             instance.try_number += 1
             instance.first_started_at = None
         attempts.append(_attempt(instance, launch, run, now))
-    TaskInstance.objects.bulk_update(
-        instances,
-        ["state", "attempt_no", "eligible_at", "reason", "try_number", "first_started_at"],
-        batch_size=200,
+    _TASK_QUEUED.many(
+        {
+            "ti_id": instance.pk,
+            "attempt_no": instance.attempt_no,
+            "try_number": instance.try_number,
+            "first_started_at": instance.first_started_at,
+        }
+        for instance in instances
     )
     Attempt.objects.bulk_create(attempts, batch_size=200)
     record(event(a.pk, 0, now, actor=actor, to_state=AttemptState.QUEUED, reason=f"cause: {a.cause}") for a in attempts)
@@ -187,22 +248,18 @@ def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> l
         )
         kept = [intent for intent in intents if intent.attempt_id in held]
         digests = blob_rows.put_all([intent.body for intent in kept], now)
-        Attempt.objects.bulk_update(
-            [
-                _launched(intent, digest, held[intent.attempt_id] + 1, now)
-                for intent, digest in zip(kept, digests, strict=True)
-            ],
-            [
-                "state",
-                "seq",
-                "cluster",
-                "namespace",
-                "pod_name",
-                "template_rev",
-                "intent_sha256",
-                "launched_at",
-            ],
-            batch_size=200,
+        _LAUNCHED.many(
+            {
+                "attempt_id": intent.attempt_id,
+                "seq": held[intent.attempt_id] + 1,
+                "cluster": intent.cluster,
+                "namespace": intent.namespace,
+                "pod_name": intent.name,
+                "template_rev": intent.template_rev,
+                "intent_sha256": digest,
+                "now": now,
+            }
+            for intent, digest in zip(kept, digests, strict=True)
         )
         record(
             event(
@@ -220,29 +277,14 @@ def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> l
     return [intent.attempt_id for intent in kept]
 
 
-def _launched(intent: Intent, digest: str, seq: int, now: datetime) -> Attempt:
-    return Attempt(
-        pk=intent.attempt_id,
-        state=AttemptState.LAUNCHED,
-        seq=seq,
-        cluster=intent.cluster,
-        namespace=intent.namespace,
-        pod_name=intent.name,
-        template_rev=intent.template_rev,
-        intent_sha256=digest,
-        launched_at=now,
-    )
-
-
 def acknowledge(facts: Iterable[Acknowledged]) -> None:
     """The launch exists: note its uid and when. Moves nothing, so a lost race does not matter."""
     with write():
         for fact in sorted(facts, key=lambda fact: fact.attempt_id):  # rows are locked in one order: no deadlocks
-            rows = Attempt.objects.filter(pk=fact.attempt_id, state__in=["launched", "running", "stopping"])
-            rows.filter(pod_uid="").update(pod_uid=fact.uid)
-            rows.filter(acknowledged_at=None).update(acknowledged_at=fact.at, retry_at=None)
+            _HAS_UID(attempt_id=fact.attempt_id, uid=fact.uid)
+            _ACKNOWLEDGED(attempt_id=fact.attempt_id, at=fact.at)
             if fact.node:
-                rows.update(node=fact.node)
+                _HAS_NODE(attempt_id=fact.attempt_id, node=fact.node)
 
 
 def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, retry_at: datetime) -> None:
@@ -273,7 +315,7 @@ class Passed:
 def pass_fence(attempt_id: int, *, uid: str, nonce: str, hostname: str, worker_version: str, now: datetime) -> Passed:
     """launched -> running for exactly one process; idempotent for (uid, nonce), refused for everybody else."""
     with write():
-        row = Attempt.objects.select_for_update().filter(pk=attempt_id).first()
+        row = locked_attempt(attempt_id)
         if row is None:
             return Passed(code="fenced", message="The ledger has no such attempt.")
         if row.state in (AttemptState.RUNNING, AttemptState.STOPPING) and (row.pod_uid, row.nonce) == (
@@ -300,6 +342,7 @@ def pass_fence(attempt_id: int, *, uid: str, nonce: str, hostname: str, worker_v
             )
             return Passed(code="fenced", message=message)
         _begin(row, uid, nonce, hostname, worker_version, now)
+        measured.began(row, now)
     return Passed(code="running", first_time=True)
 
 
@@ -312,18 +355,15 @@ def _refusal(row: Attempt, uid: str) -> str:
 
 
 def _begin(row: Attempt, uid: str, nonce: str, hostname: str, worker_version: str, now: datetime) -> None:
-    Attempt.objects.filter(pk=row.pk).update(
-        state=AttemptState.RUNNING,
+    _RUNS(
+        attempt_id=row.pk,
         seq=row.seq + 1,
-        pod_uid=uid,
+        uid=uid,
         nonce=nonce,
         node=row.node or hostname[:253],
         worker_version=worker_version[:40],
-        running_at=now,
-        heartbeat_at=now,
+        now=now,
         acknowledged_at=row.acknowledged_at or now,
-        retry_at=None,
-        not_claimed_reason="",
     )
     record(
         [
@@ -338,15 +378,14 @@ def _begin(row: Attempt, uid: str, nonce: str, hostname: str, worker_version: st
             )
         ]
     )
-    instances = TaskInstance.objects.filter(pk=row.ti_id, state=TaskState.QUEUED, attempt_no=row.attempt_no)
-    instances.update(state=TaskState.RUNNING, started_at=now, ended_at=None)
-    TaskInstance.objects.filter(pk=row.ti_id, first_started_at=None).update(first_started_at=now)
+    _TASK_RUNS(ti_id=row.ti_id, attempt_no=row.attempt_no, now=now)
+    _FIRST_START(ti_id=row.ti_id, now=now)
     if row.cause != Cause.RESCHEDULE:
         # As in Airflow: a new try starts without the XComs of the one before, and without what it decided.
-        TaskInstance.objects.filter(pk=row.ti_id).update(skips=None, map_length=None)
-        XCom.objects.filter(ti_id=row.ti_id).delete()
-    WaitingReason.objects.filter(attempt_id=row.pk).delete()
-    run_pk = TaskInstance.objects.filter(pk=row.ti_id).values_list("dagrun_id", flat=True).get()
+        _FORGET_DECISIONS(ti_id=row.ti_id)
+        _FORGET_XCOMS(ti_id=row.ti_id)
+    _WAIT_NO_MORE(attempt_id=row.pk)
+    ((run_pk,),) = _RUN_OF(ti_id=row.ti_id)
     nudge(f"run:{run_pk}", f"attempt:{row.pk}", f"dag:{row.dag_id}")
 
 
@@ -355,6 +394,6 @@ def due_again(executor: str, *, now: datetime, older_than: timedelta, limit: int
 
     Reads attempt_active (executor, state), at most `limit` rows.
     """
-    rows = Attempt.objects.filter(executor=executor, state=AttemptState.LAUNCHED, acknowledged_at=None)
-    due = rows.filter(retry_at__lte=now) | rows.filter(retry_at=None, launched_at__lte=now - older_than)
+    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.LAUNCHED, acknowledged_at=None)
+    due = rows.filter(Q(retry_at__lte=now) | Q(retry_at=None, launched_at__lte=now - older_than))
     return list(due.order_by("-priority", "pk").values_list("pk", flat=True)[:limit])

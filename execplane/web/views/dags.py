@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_POST
 
 from execplane.actions import dags as verbs
@@ -22,6 +23,7 @@ STATUSES = (
 )
 
 
+@gzip_page
 def dag_list(request: HttpRequest) -> HttpResponse:
     wanted = queries.DagFilter(
         search=request.GET.get("q", "").strip()[:100],

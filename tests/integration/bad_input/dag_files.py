@@ -33,8 +33,7 @@ with DAG("syntax_error", schedule=None):
 ENDLESS_LOOP = (
     _HEAD
     + """
-while True:
-    pass
+while True: pass
 """
 )
 
@@ -53,7 +52,7 @@ sys.exit("no DAGs today")
 """
 )
 
-DUPLICATE_FIRST = (
+TWICE_A = (
     _HEAD
     + """
 with DAG("twice", schedule=None):
@@ -61,7 +60,7 @@ with DAG("twice", schedule=None):
 """
 )
 
-DUPLICATE_SECOND = (
+TWICE_B = (
     _HEAD
     + """
 with DAG("twice", schedule=None):
@@ -183,6 +182,14 @@ with DAG("no_such_pool", schedule=None):
 """
 )
 
+EXECUTOR_TAKEN_OUT = (
+    _HEAD
+    + """
+with DAG("executor_taken_out", schedule=None):
+    BashOperator(task_id="one", bash_command="true", executor="sequential", pool="swimming")
+"""
+)
+
 MODULE_ONLY_HERE = (
     _HEAD
     + """
@@ -199,7 +206,7 @@ MODULE_MISSING_IN_WORKER = (
     + """
 import os
 
-if os.environ.get("EXECPLANE_ATTEMPT_ID") or "AIRFLOW_CTX_DAG_ID" in os.environ or os.path.exists("{flag}"):
+if os.path.exists("FLAG"):
     import only_where_files_are_parsed
 
 with DAG("module_missing_in_worker", schedule=None):
@@ -212,7 +219,7 @@ DELETED_WHILE_RUNNING = (
     + """
 with DAG("deleted_while_running", schedule=None):
     first = BashOperator(
-        task_id="first", bash_command="touch {started}; while [ ! -e {go_on} ]; do sleep 0.1; done; echo went on"
+        task_id="first", bash_command="touch STARTED; while [ ! -e GO_ON ]; do sleep 0.1; done; echo went on"
     )
     second = BashOperator(task_id="second", bash_command="echo the file is gone and I ran")
     first >> second
@@ -224,7 +231,7 @@ WAITS = (
     + """
 with DAG("waits", schedule=None):
     BashOperator(
-        task_id="one", bash_command="touch {started}; while [ ! -e {go_on} ]; do sleep 0.1; done; echo went on"
+        task_id="one", bash_command="touch STARTED; while [ ! -e GO_ON ]; do sleep 0.1; done; echo went on"
     )
 """
 )
@@ -249,8 +256,10 @@ with DAG("bad_override", schedule=None):
 )
 
 
-def write(folder: Path, **sources: str) -> None:
-    """Each source as `NAME.py`."""
+def write(folder: Path, *, places: dict[str, Path] | None = None, **sources: str) -> None:
+    """Each source as `NAME.py`; the words in `places` become paths."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, source in sources.items():
+        for word, path in (places or {}).items():
+            source = source.replace(word, str(path))
         (folder / f"{name}.py").write_text(source)

@@ -9,10 +9,13 @@ import pytest
 
 from execplane.contract.dag import DagSpec, TaskSpec, dag_hash, encode_dag
 from execplane.contract.states import Cause, RunType, TaskState
+from execplane.executors.driver import ends
+from execplane.scheduler import loop as scheduler_loop
 from execplane.store import blob_rows
 from execplane.store.database import write
 from execplane.store.deployment import identity
 from execplane.store.models import Attempt, Bundle, Dag, DagRun, DagVersion, TaskInstance
+from execplane.store.queries import versions
 from execplane.store.transitions import launching, runs
 from tests.conftest import TestClock
 from tests.integration.store.play import Play
@@ -65,18 +68,26 @@ class Ledger:
         return self.attempt(task_id)
 
 
+def forget_versions() -> None:
+    """What is kept by a version's id for good: ids come again in the next test."""
+    versions.spec.cache_clear()
+    scheduler_loop.compiled.cache_clear()
+    ends._reported.cache_clear()
+
+
 def save_dag(spec: DagSpec, now: datetime) -> DagVersion:
+    forget_versions()
     blob = blob_rows.put(encode_dag(spec), now)
-    Bundle.objects.get_or_create(
-        digest="b" * 64, defaults={"name": "dags", "size_bytes": 1, "created_at": now}
-    )
+    Bundle.objects.get_or_create(digest="b" * 64, defaults={"name": "dags", "size_bytes": 1, "created_at": now})
     dag, _ = Dag.objects.get_or_create(
         pk=spec.dag_id,
         defaults={"bundle_name": "dags", "file": spec.file, "paused": False, "created_at": now},
     )
     version = DagVersion.objects.create(dag=dag, number=1, hash=dag_hash(spec), blob_id=blob, created_at=now)
     Dag.objects.filter(pk=dag.pk).update(
-        latest_version=version, latest_bundle_id="b" * 64, max_active_runs=spec.max_active_runs,
+        latest_version=version,
+        latest_bundle_id="b" * 64,
+        max_active_runs=spec.max_active_runs,
         max_active_tasks=spec.max_active_tasks,
     )
     return version

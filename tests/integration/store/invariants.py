@@ -86,11 +86,7 @@ def _run(run: DagRun) -> list[str]:
         found.append(f"{name}: ended_at is {run.ended_at}")
     if ended and states - {*TASK_ENDED}:
         found.append(f"{name}: has instances in {states - {*TASK_ENDED}}")
-    if run.state == "running" and states and not states & {*TASK_IN_FLIGHT} and run.decide_at is None:
-        if not _may_wait(run):
-            found.append(f"{name}: nothing is in flight and nobody will look at it again: {states}")
+    idle = run.state == "running" and states and not states & {*TASK_IN_FLIGHT}
+    if idle and run.decide_at is None and not run.dag.paused:
+        found.append(f"{name}: nothing is in flight and nobody will look at it again: {states}")
     return found
-
-
-def _may_wait(run: DagRun) -> bool:
-    return bool(run.dag.paused)

@@ -97,9 +97,7 @@ class Play:
     def refused(self, *, new_attempt: bool = False) -> None:
         for pk in list(Attempt.objects.filter(state="launched").values_list("pk", flat=True)):
             diagnosis = Diagnosis(category="launch_error", sentence="It was refused.", infrastructure=new_attempt)
-            fact = LaunchRefused(
-                attempt_id=pk, diagnosis=diagnosis, retry=False, new_attempt=new_attempt, at=self.now
-            )
+            fact = LaunchRefused(attempt_id=pk, diagnosis=diagnosis, retry=False, new_attempt=new_attempt, at=self.now)
             ends.end_refused(fact, now=self.now, infra_retries=3, actor="d1")
 
     # The worker

@@ -28,9 +28,7 @@ def _key(attempt: Attempt):  # type: ignore[no-untyped-def]
 
 
 def pass_fence(ledger: Ledger, attempt: Attempt, uid: str = "u1", nonce: str = "n1") -> Passed:
-    return launching.pass_fence(
-        attempt.pk, uid=uid, nonce=nonce, hostname="h", worker_version="1", now=ledger.now
-    )
+    return launching.pass_fence(attempt.pk, uid=uid, nonce=nonce, hostname="h", worker_version="1", now=ledger.now)
 
 
 def test_a_launched_attempt_starts_and_its_task_instance_runs(ledger: Ledger) -> None:

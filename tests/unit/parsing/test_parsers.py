@@ -118,7 +118,7 @@ def test_os_exit_is_an_import_error(make: Callable[..., Bench]) -> None:
 
 def test_an_endless_loop_is_an_import_error_that_names_the_limit_and_the_line(make: Callable[..., Bench]) -> None:
     parsed = make(timeout_seconds=0.5).error("x = 1\nwhile True:\n    x += 1\n")
-    assert parsed.error.startswith("bad.py was still being imported after 0.5 s, the limit")
+    assert parsed.error.startswith("bad.py, line 2, was still being imported after 0.5 s, the limit")
     assert "EXECPLANE_PARSING__TIMEOUT_SECONDS" in parsed.error
     assert 'bad.py", line' in parsed.traceback
 

@@ -1,0 +1,171 @@
+"""The scheduler's loop around `decide`: continuous DAGs, faults in one run, who waits for whom."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from execplane.actions import dags as dag_actions
+from execplane.contract.dag import DagSpec, TaskSpec, TimetableSpec
+from execplane.contract.states import RunState, TaskState
+from execplane.scheduler import loop as loop_module
+from execplane.scheduler.calendar import Calendar
+from execplane.scheduler.loop import SchedulerLoop, SchedulerOptions
+from execplane.store.deployment import identity
+from execplane.store.models import Dag, DagRun, TaskInstance
+from execplane.store.transitions import clearing, runs
+from tests.conftest import TestClock
+from tests.integration.store.conftest import new_run, save_dag
+from tests.integration.store.play import ADA
+
+pytestmark = pytest.mark.django_db
+
+EMPTY = TaskSpec(task_id="t", operator="EmptyOperator", kind="empty")
+WORK = TaskSpec(task_id="t", operator="BashOperator")
+
+
+@pytest.fixture
+def loop(clock: TestClock, db: None) -> SchedulerLoop:
+    identity(clock.now())
+    return SchedulerLoop(SchedulerOptions(default_executor="local"), Calendar(), clock, "scheduler")
+
+
+def continuous(clock: TestClock, task: TaskSpec) -> None:
+    save_dag(
+        DagSpec(
+            dag_id="always",
+            file="d.py",
+            timetable=TimetableSpec(kind="continuous"),
+            start_date=clock.now() - timedelta(hours=1),
+            max_active_runs=1,
+            tasks=(task,),
+        ),
+        clock.now(),
+    )
+
+
+def tick(loop: SchedulerLoop, clock: TestClock) -> None:
+    clock.advance(1)
+    loop.tick(clock.now())
+
+
+def test_a_continuous_dag_has_one_run_at_a_time(loop: SchedulerLoop, clock: TestClock) -> None:
+    continuous(clock, WORK)
+
+    for _ in range(4):
+        tick(loop, clock)
+
+    assert DagRun.objects.count() == 1
+    assert Dag.objects.get().next_run_at is None
+
+
+def test_the_next_run_of_a_continuous_dag_comes_when_the_last_has_ended(loop: SchedulerLoop, clock: TestClock) -> None:
+    continuous(clock, EMPTY)
+
+    for _ in range(9):
+        tick(loop, clock)
+
+    found = list(DagRun.objects.order_by("pk"))
+    assert len(found) >= 3
+    for before, after in pairwise(found):
+        assert before.ended_at is not None
+        assert before.ended_at <= after.queued_at
+
+
+def test_a_continuous_run_that_is_marked_makes_room_for_the_next(loop: SchedulerLoop, clock: TestClock) -> None:
+    continuous(clock, WORK)
+    tick(loop, clock)
+    tick(loop, clock)
+
+    clearing.mark_run(DagRun.objects.get().pk, RunState.FAILED, actor="ada", now=clock.now())
+    tick(loop, clock)
+
+    assert DagRun.objects.count() == 2
+
+
+def test_a_run_that_cannot_be_decided_says_so_and_keeps_no_other_from_it(
+    loop: SchedulerLoop, clock: TestClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = save_dag(DagSpec(dag_id="one", file="d.py", tasks=(EMPTY,)), clock.now())
+    bad = runs.create_run(new_run("one", version, "bad", clock.now()), now=clock.now())
+    runs.create_run(new_run("one", version, "good", clock.now() + timedelta(seconds=1)), now=clock.now())
+    DagRun.objects.update(decide_at=clock.now())
+    real: Any = vars(loop_module)["decide"]
+
+    def faulty(view: object, now: object) -> object:
+        if TaskInstance.objects.filter(dagrun_id=bad).exists():
+            raise KeyError("a fault of ours")
+        return real(view, now)
+
+    TaskInstance.objects.create(dagrun_id=bad, task_id="t")
+    DagRun.objects.filter(pk=bad).update(state="running")
+    monkeypatch.setattr(loop_module, "decide", lambda view, now: faulty(view, now) if view.rows else real(view, now))
+
+    for _ in range(3):
+        tick(loop, clock)
+
+    broken = DagRun.objects.get(pk=bad)
+    assert "could not decide this run: KeyError" in broken.reason
+    assert broken.decide_at is not None
+    assert broken.decide_at > clock.now()
+    assert DagRun.objects.get(run_id="good").state in ("running", "success")
+    assert "could not be decided" in caplog.text
+
+
+def test_a_waiting_run_starts_as_soon_as_another_ends_the_oldest_first(loop: SchedulerLoop, clock: TestClock) -> None:
+    version = save_dag(DagSpec(dag_id="one", file="d.py", max_active_runs=1, tasks=(WORK,)), clock.now())
+    pks = [
+        runs.create_run(new_run("one", version, f"r{n}", clock.now() + timedelta(seconds=n)), now=clock.now())
+        for n in range(3)
+    ]
+    DagRun.objects.update(decide_at=clock.now())
+    tick(loop, clock)
+    assert [DagRun.objects.get(pk=pk).state for pk in pks] == ["running", "queued", "queued"]
+
+    clearing.mark_run(pks[0], RunState.SUCCESS, actor="ada", now=clock.now())
+    tick(loop, clock)
+
+    assert [DagRun.objects.get(pk=pk).state for pk in pks] == ["success", "running", "queued"]
+
+
+def test_a_later_run_that_waits_for_an_earlier_one_is_decided_when_that_ends(
+    loop: SchedulerLoop, clock: TestClock
+) -> None:
+    task = TaskSpec(task_id="t", operator="BashOperator", depends_on_past=True)
+    version = save_dag(DagSpec(dag_id="one", file="d.py", tasks=(task,)), clock.now())
+    pks = [
+        runs.create_run(new_run("one", version, f"r{n}", clock.now() + timedelta(seconds=n)), now=clock.now())
+        for n in range(2)
+    ]
+    DagRun.objects.update(decide_at=clock.now())
+    for _ in range(3):
+        tick(loop, clock)
+    later = TaskInstance.objects.get(dagrun_id=pks[1])
+    assert later.state == "none"
+    # It would look again by itself only tomorrow, for another task's retry.
+    DagRun.objects.filter(pk=pks[1]).update(decide_at=clock.now() + timedelta(days=1))
+
+    earlier = TaskInstance.objects.get(dagrun_id=pks[0])
+    clearing.mark_instances([earlier.pk], TaskState.SUCCESS, actor="ada", now=clock.now())
+    tick(loop, clock)
+    tick(loop, clock)
+
+    later.refresh_from_db()
+    assert later.state == "queued"
+
+
+def test_a_paused_dag_starts_nothing_until_it_goes_on(loop: SchedulerLoop, clock: TestClock) -> None:
+    save_dag(DagSpec(dag_id="one", file="d.py", tasks=(WORK,)), clock.now())
+    dag_actions.pause(ADA, "one", clock=clock)
+    dag_actions.trigger(ADA, "one", run_id="by-hand", clock=clock)
+    tick(loop, clock)
+    assert (DagRun.objects.get().state, DagRun.objects.get().reason) == ("queued", "The DAG is paused.")
+
+    dag_actions.unpause(ADA, "one", clock=clock)
+    tick(loop, clock)
+
+    assert DagRun.objects.get().state == "running"
+    assert TaskInstance.objects.get().state == "queued"
