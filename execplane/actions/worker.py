@@ -338,6 +338,6 @@ def renewal_due(issued_at: datetime, expires_at: datetime, now: datetime) -> boo
 
 
 __all__ = [
-    "Beats", "Fenced", "NotFound", "NotYet", "UnknownProtocol", "WorkerPolicy", "attempt_of", "claim", "end", "heartbeat", "pull",
-    "push", "renewal_due", "token_may_serve",
+    "Beats", "Fenced", "NotFound", "NotYet", "UnknownProtocol", "WorkerPolicy", "attempt_of", "claim", "end",
+    "heartbeat", "pull", "push", "renewal_due", "token_may_serve",
 ]  # fmt: skip

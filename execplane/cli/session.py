@@ -92,6 +92,11 @@ def database_errors() -> Iterator[None]:
                 f"The database does not have this version's tables: {text}.",
                 hint="`execplane migrate` makes them (`execplane standalone` does so by itself).",
             ) from error
+        if "unable to open database file" in text:
+            raise Unavailable(
+                f"The database file cannot be opened: {text}.",
+                hint="SQLite writes beside its file even to read it: file and folder must be writable by this user.",
+            ) from error
         if "readonly" in text or "read-only" in text:
             raise Unavailable(
                 f"The database cannot be written: {text}.",

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from execplane.sdk import checks
 from execplane.sdk.scope import complaint
+
+_SHARED = (type(None), bool, int, float, str, timedelta, Enum)
+_OF_ITS_OWN = object()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +28,16 @@ class Parameter:
     aliases: tuple[str, ...] = ()
     attribute: str = ""
 
-    @property
+    @cached_property
     def stored_as(self) -> str:
         return self.attribute or self.name
+
+    @cached_property
+    def usual(self) -> Any:
+        """The checked default where all tasks may share it; _OF_ITS_OWN where each needs a new one. A DAG file is
+        loaded for each of its tasks, and most parameters of most tasks are not given."""
+        value = checked("", self, self.default)
+        return value if isinstance(value, _SHARED) else _OF_ITS_OWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +57,10 @@ def take(what: str, given: dict[str, Any], accepted: Iterable[Parameter], refuse
     left = dict(given)
     found: dict[str, Any] = {}
     for parameter in accepted:
+        usual = parameter.usual
+        if usual is not _OF_ITS_OWN and parameter.name not in left and left.keys().isdisjoint(parameter.aliases):
+            found[parameter.stored_as] = usual
+            continue
         value = parameter.default
         spelled = [name for name in (parameter.name, *parameter.aliases) if name in left]
         if len(spelled) > 1:

@@ -119,6 +119,7 @@ def _require(cls: type, task: BaseOperator, args: tuple[Any, ...], kwargs: dict[
                 raise accepting.unknown_parameter(what, name, known)
 
 
+@functools.cache
 def constructor_names(cls: type) -> frozenset[str]:
     """Every parameter that a class of operators takes, its bases' included."""
     names: set[str] = set(BASE_NAMES)

@@ -63,7 +63,7 @@ def write() -> Iterator[None]:
         connection.close()
         raise Unavailable(
             f"The database did not take the change: {str(error).splitlines()[0] if str(error) else 'no answer'}.",
-            hint="It is tried again by itself; `execplane status` tells whether the database is reachable.",
+            hint="Loops and workers try again by themselves; repeat a command once `execplane status` finds no fault.",
         ) from error
     finally:
         _pending.depth = 0

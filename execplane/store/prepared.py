@@ -30,7 +30,7 @@ class Parameter(Expression):
         super().__init__()
         self._name = name
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, Any]:
         return "%s", [_Slot(self._name)]
 
 
@@ -41,6 +41,8 @@ def _filled(params: tuple[Any, ...], values: Mapping[str, Any]) -> list[Any]:
         value = values[param.name] if isinstance(param, _Slot) else param
         if isinstance(value, datetime):
             value = adapt(value)
+        elif isinstance(value, dict | list):
+            value = connection.ops.adapt_json_value(value, None)
         filled.append(value.value if isinstance(value, Enum) else value)
     return filled
 

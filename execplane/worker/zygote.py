@@ -38,7 +38,16 @@ from execplane.worker.child import adopt_orphans
 from execplane.worker.options import WorkerOptions
 from execplane.worker.run import Identity, run_attempt
 
-PRELOADED = ("ctypes", "http.client", "jinja2", "pendulum", "execplane.bundles.manifest", "execplane.worker.usercode")
+PRELOADED = (
+    "ctypes",
+    "encodings.idna",
+    "http.client",
+    "jinja2",
+    "pendulum",
+    "stringprep",
+    "execplane.bundles.manifest",
+    "execplane.worker.usercode",
+)
 """What every worker needs, beside the sdk: loaded once here, shared by all forks."""
 DEFAULTS = {
     # Where execplane itself runs in a pod, the termination message is its own.

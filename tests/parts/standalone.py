@@ -46,9 +46,11 @@ class Standalone:
         self._opener: urllib.request.OpenerDirector | None = None
 
     def start(self) -> None:
+        """The kernel kills it when the tests are killed: no test run leaves one behind."""
+        command = ["setpriv", "--pdeathsig", "KILL", COMMAND, "standalone"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [COMMAND, "standalone"], env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                command, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
         eventually(self._answers, timeout_seconds=60, on_failure=self.tail)
 

@@ -193,7 +193,7 @@ class WorkerApi:
         return SecretValue(value=value)
 
     def _blob(self, request: Request, sha256: str) -> Any:
-        row, _ = self._holder(request)
+        self._holder(request)
         if request.method == "PUT":
             assert request.chunks is not None
             self.blobs.put_stream(request.chunks, expect=sha256, limit_bytes=self.policy.xcom_max_bytes)

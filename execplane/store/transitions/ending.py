@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.db.models import F
@@ -89,7 +90,8 @@ def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, 
         if wrong or row.state not in attempt_sources(end.state):
             _record_late(row, end, actor, now)
             return False
-        Attempt.objects.filter(pk=row.pk).update(
+        _ended(tuple(end.columns))(
+            attempt_id=row.pk,
             state=end.state,
             seq=row.seq + 1,
             category=end.category[:40],
@@ -97,8 +99,6 @@ def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, 
             hint=clean(end.hint),
             exit_code=end.exit_code,
             ended_at=now,
-            retry_at=None,
-            not_claimed_reason="",
             **end.columns,
         )
         record(
@@ -148,11 +148,35 @@ def _record_late(row: Attempt, end: AttemptEnd, actor: str, now: datetime) -> No
         Attempt.objects.filter(pk=row.pk).update(gone_at=end.columns["gone_at"])
 
 
+@cache
+def _ended(more: tuple[str, ...]) -> Update:
+    """What ends an attempt, with these columns besides those that every end sets."""
+    names = ("state", "seq", "category", "reason", "hint", "exit_code", "ended_at", *more)
+    changes: dict[str, Any] = {name: Parameter(name) for name in names}
+    found = Attempt.objects.filter(pk=Parameter("attempt_id"))
+    return Update(lambda: found, retry_at=None, not_claimed_reason="", **changes)
+
+
+@cache
+def _task_ended(target: TaskState, names: tuple[str, ...], author_failure: bool, infra_failure: bool) -> Update:
+    """What moves a task instance that is still at this attempt."""
+    sources = task_sources(target) & {TaskState.QUEUED, TaskState.RUNNING}
+    found = TaskInstance.objects.filter(
+        pk=Parameter("ti_id"), attempt_no=Parameter("attempt_no"), state__in=sorted(sources)
+    )
+    changes: dict[str, Any] = {name: Parameter(name) for name in names}
+    if author_failure:
+        changes["author_failures"] = F("author_failures") + 1
+    if infra_failure:
+        changes["infra_failures"] = F("infra_failures") + 1
+    return Update(lambda: found, **changes)
+
+
 def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> None:
     """The task instance follows its newest attempt only; a marked or cleared one stays where it was put."""
     target = end.task_state
-    newest = TaskInstance.objects.filter(pk=row.ti_id, attempt_no=row.attempt_no)
     if target is TaskState.NONE:
+        newest = TaskInstance.objects.filter(pk=row.ti_id, attempt_no=row.attempt_no)
         reset_instances(newest.filter(state=TaskState.RESTARTING).values_list("pk", flat=True))
     elif target is not None:
         changes: dict[str, Any] = {
@@ -161,15 +185,13 @@ def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> Non
             "eligible_at": end.eligible_at,
             "next_cause": end.next_cause,
             "reason": clean(end.reason) if target is not TaskState.SUCCESS else "",
-            "author_failures": F("author_failures") + int(end.author_failure),
-            "infra_failures": F("infra_failures") + int(end.infra_failure),
         }
         if end.skips is not None:
             changes["skips"] = list(end.skips)
         if end.map_length is not None:
             changes["map_length"] = end.map_length
-        sources = task_sources(target) & {TaskState.QUEUED, TaskState.RUNNING}
-        newest.filter(state__in=[*sources]).update(**changes)
+        update = _task_ended(target, tuple(changes), end.author_failure, end.infra_failure)
+        update(ti_id=row.ti_id, attempt_no=row.attempt_no, **changes)
     _WAIT_NO_MORE(attempt_id=row.pk)
     _DECIDE(run_pk=run_pk, now=now)
     nudge("scheduler", "driver", f"run:{run_pk}", f"attempt:{row.pk}", f"dag:{row.dag_id}")

@@ -15,6 +15,7 @@ from execplane.contract.errors import Conflict
 from execplane.contract.states import RUN_ENDED, RunState, RunType, TaskState, task_sources
 from execplane.store.database import nudge, write
 from execplane.store.models import Dag, DagRun, TaskInstance
+from execplane.store.prepared import Parameter, Select
 from execplane.store.transitions.events import clean
 
 
@@ -84,38 +85,52 @@ class LockedRun:
     paused: bool
 
 
+_DUE = Select(
+    lambda: DagRun.objects.select_for_update(skip_locked=True, of=("self",))
+    .filter(state__in=["queued", "running"], decide_at__lte=Parameter("now"))
+    .order_by("decide_at", "pk")
+    .values_list(
+        "pk",
+        "dag_id",
+        "run_id",
+        "run_type",
+        "state",
+        "logical_date",
+        "data_interval_start",
+        "data_interval_end",
+        "dag_version_id",
+        "started_at",
+        "queued_at",
+        "dag__paused",
+    )[:1]
+)
+
+
 @contextmanager
-def lock_due_run(now: datetime, skip: Sequence[int] = ()) -> Iterator[LockedRun | None]:
+def lock_due_run(now: datetime) -> Iterator[LockedRun | None]:
     """The longest-waiting run whose decision is due, locked; None when there is none. Opens a `write()`.
 
     Other schedulers skip a locked row. Reads dagrun_to_decide, one row.
     """
     with write():
-        row = (
-            DagRun.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("dag")
-            .filter(state__in=["queued", "running"], decide_at__lte=now)
-            .exclude(pk__in=skip)
-            .order_by("decide_at", "pk")
-            .first()
-        )
+        row = _DUE.first(now=now)
         yield None if row is None else _locked(row)
 
 
-def _locked(row: DagRun) -> LockedRun:
+def _locked(row: tuple[Any, ...]) -> LockedRun:
     return LockedRun(
-        pk=row.pk,
-        dag_id=row.dag_id,
-        run_id=row.run_id,
-        run_type=RunType(row.run_type),
-        state=RunState(row.state),
-        logical_date=row.logical_date,
-        interval_start=row.data_interval_start,
-        interval_end=row.data_interval_end,
-        dag_version_id=row.dag_version_id,
-        started_at=row.started_at,
-        queued_at=row.queued_at,
-        paused=row.dag.paused,
+        pk=row[0],
+        dag_id=row[1],
+        run_id=row[2],
+        run_type=RunType(row[3]),
+        state=RunState(row[4]),
+        logical_date=row[5],
+        interval_start=row[6],
+        interval_end=row[7],
+        dag_version_id=row[8],
+        started_at=row[9],
+        queued_at=row[10],
+        paused=row[11],
     )
 
 

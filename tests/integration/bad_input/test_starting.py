@@ -22,11 +22,11 @@ def one(tmp_path: Path) -> Standalone:
     return Standalone(tmp_path / "home", tmp_path / "dags")
 
 
-def _refused(one: Standalone, *, code: int, prefix: tuple[str, ...] = (), **settings: str) -> list[str]:
-    """What `execplane standalone` prints when it refuses to start, line by line."""
+def _refused(one: Standalone, *words: str, code: int, prefix: tuple[str, ...] = (), **settings: str) -> list[str]:
+    """What `execplane standalone` (or WORDS…) prints when it refuses, line by line."""
     environment = {**one.environment, **{f"EXECPLANE_{name.upper()}": value for name, value in settings.items()}}
     done = subprocess.run(
-        [*prefix, COMMAND, "standalone"],
+        [*prefix, COMMAND, *(words or ("standalone",))],
         env=environment,
         capture_output=True,
         text=True,
@@ -200,6 +200,18 @@ def test_a_database_on_a_read_only_disk_is_named(one: Standalone) -> None:
     )
     assert first.startswith("execplane: The database cannot be written: ")
     assert "Make its disk and folder writable" in second
+
+
+def test_a_command_whose_user_may_not_write_the_home_is_told_that(one: Standalone) -> None:
+    home = one.home
+    one.run("migrate")
+    read_only = _with_mount(f"mount --bind {home} {home} && mount -o remount,bind,ro {home}")
+    for words in (("dags", "list"), ("dags", "trigger", "good")):
+        lines = _refused(one, *words, code=4, prefix=read_only)
+        assert lines[-2:] == [
+            "execplane: The database file cannot be opened: unable to open database file.",
+            "  SQLite writes beside its file even to read it: file and folder must be writable by this user.",
+        ]
 
 
 def _with_mount(command: str) -> tuple[str, ...]:

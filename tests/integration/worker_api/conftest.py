@@ -26,7 +26,7 @@ from execplane.bundles.places import BundlePlaces
 from execplane.contract.dag import DagSpec, ExpandArg, MappedSpec, TaskSpec, XComRef
 from execplane.contract.errors import Forbidden
 from execplane.contract.keys import AttemptKey, TaskKey
-from execplane.contract.messages import ClaimAnswer, ClaimRequest, End, Refusal
+from execplane.contract.messages import ClaimAnswer, ClaimRequest, End, Refusal, XComValue
 from execplane.contract.states import Cause, TaskState
 from execplane.contract.workload import Intent
 from execplane.kube.review import PodIdentity
@@ -177,6 +177,10 @@ class Caller:
         return self.call("POST", "end", End(**(values | fields)))
 
 
+def value(data: object, key: str = "return_value", task_id: str = "extract") -> XComValue:
+    return XComValue(task_id=task_id, key=key, value=msgspec.Raw(msgspec.json.encode(data)))
+
+
 def key_of(attempt: Attempt) -> AttemptKey:
     task = TaskKey(dag_id=attempt.dag_id, run_id=attempt.run_id, task_id=attempt.task_id, map_index=attempt.map_index)
     return AttemptKey(task=task, attempt_no=attempt.attempt_no)
@@ -218,7 +222,7 @@ def caller(transactional_db: None, clock: TestClock, tmp_path: Path) -> Iterator
     )
     identity(clock.now())
     version = save_dag(SPEC, clock.now())
-    with serving(WorkerApp(api.handle)) as port:
+    with Serving(WorkerApp(api.handle)) as port:
         one = Caller(port, api, clock, version, 0, pods=pods)
         one.run_pk = runs.create_run(new_run("orders", version, "r1", clock.now()), now=clock.now())
         one.add_instance("extract")
@@ -227,7 +231,7 @@ def caller(transactional_db: None, clock: TestClock, tmp_path: Path) -> Iterator
         yield one
 
 
-class serving:  # noqa: N801 - used as a function
+class Serving:
     """Serve the application on a free port until the block ends."""
 
     def __init__(self, app: WorkerApp) -> None:

@@ -23,7 +23,6 @@ from execplane.contract.logs import LogRecord
 from execplane.contract.loops import at
 from execplane.contract.messages import (
     Accepted,
-    ClaimAnswer,
     EndAnswer,
     ErrorInfo,
     Heartbeat,
@@ -31,22 +30,15 @@ from execplane.contract.messages import (
     LogBatch,
     SecretValue,
     XComPull,
-    XComPush,
-    XComValue,
-    XComValues,
 )
 from execplane.contract.states import AttemptState, TaskState
 from execplane.loops.beats import BeatLoop
 from execplane.store import secrets
 from execplane.store.models import Attempt, AttemptEvent, SecretAccess, XCom
 from execplane.store.transitions import ending
-from tests.integration.worker_api.conftest import NONCE, Caller, key_of
+from tests.integration.worker_api.conftest import NONCE, Caller, key_of, value
 
 BEAT = Heartbeat(nonce=NONCE, log_offset=7)
-
-
-def value(data: object, key: str = "return_value", task_id: str = "extract") -> XComValue:
-    return XComValue(task_id=task_id, key=key, value=msgspec.Raw(msgspec.json.encode(data)))
 
 
 # Heartbeats
@@ -143,7 +135,7 @@ def test_an_end_is_accepted_again_and_counts_once(caller: Caller) -> None:
 
     assert {first, again, contrary} == {EndAnswer(accepted=True, state="success")}
     assert caller.instance().state == TaskState.SUCCESS
-    assert bytes(XCom.objects.get(ti_id=attempt.ti_id).value) == b"42"
+    assert bytes(XCom.objects.get(ti_id=attempt.ti_id).value or b"") == b"42"
     moves = AttemptEvent.objects.filter(attempt_id=attempt.pk, to_state="success").exclude(from_state="success")
     assert moves.count() == 1
 
@@ -171,100 +163,6 @@ def test_an_end_keeps_what_was_measured(caller: Caller) -> None:
 
     row = Attempt.objects.get(pk=attempt.pk)
     assert (row.log_offset, row.peak_memory_bytes, row.user_code_at) == (12, 9_000_000, started)
-
-
-# XComs
-
-
-def pull(caller: Caller, **wanted: object) -> XComValues:
-    return caller.call("POST", "xcoms/pull", XComPull(**wanted)).read(XComValues)  # type: ignore[arg-type]
-
-
-def plain(found: XComValues) -> list[tuple[str, int, object]]:
-    return [(one.task_id, one.map_index, msgspec.json.decode(one.value)) for one in found.values]
-
-
-def test_a_pushed_xcom_is_overwritten_by_the_next_and_read_by_others(caller: Caller) -> None:
-    caller.running()
-    for data in (1, 2):
-        caller.call("PUT", "xcoms", XComPush(nonce=NONCE, values=(value(data, "rows"),))).read(Accepted)
-    assert plain(pull(caller, key="rows")) == [("extract", -1, 2)], "without task ids: the own task's"
-    caller.end()
-
-    caller.running("load")
-    assert plain(pull(caller, task_ids=("extract",), key="rows")) == [("extract", -1, 2)]
-    assert pull(caller, task_ids=("extract",), key="absent") == XComValues(values=())
-    assert pull(caller, task_ids=("unknown",)) == XComValues(values=())
-
-
-def test_xcoms_that_arguments_refer_to_come_with_the_claim(caller: Caller) -> None:
-    caller.running()
-    caller.end(xcoms=(value({"rows": 3}), value("x", "other")))
-
-    claim = caller.claim(caller.launched("load")).read(ClaimAnswer)
-
-    assert [(one.task_id, one.key, bytes(one.value)) for one in claim.xcoms] == [
-        ("extract", "return_value", b'{"rows":3}')
-    ]
-
-
-def test_xcoms_of_several_tasks_come_in_the_order_asked_for(caller: Caller) -> None:
-    caller.running()
-    caller.end(xcoms=(value("first"),))
-    caller.running("load")
-    caller.call("PUT", "xcoms", XComPush(nonce=NONCE, values=(value("second", task_id="load"),)))
-
-    assert [one[0] for one in plain(pull(caller, task_ids=("load", "extract")))] == ["load", "extract"]
-    assert [one[0] for one in plain(pull(caller, task_ids=("extract", "load")))] == ["extract", "load"]
-    missing = plain(pull(caller, task_ids=("load", "absent", "extract")))
-    assert [one[0] for one in missing] == ["load", "extract"]
-
-
-def test_xcoms_of_a_mapped_task_come_in_the_order_of_their_index(caller: Caller) -> None:
-    for index in (2, 0, 1):
-        caller.add_instance("each", index)
-    for index in (1, 2, 0):
-        caller.running("each", index)
-        caller.end(xcoms=(value(index * 10, task_id="each"),))
-    caller.running("load")
-
-    found = pull(caller, task_ids=("each",))
-    assert plain(found) == [("each", 0, 0), ("each", 1, 10), ("each", 2, 20)]
-    assert found.mapped_task_ids == ("each",)
-    assert plain(pull(caller, task_ids=("each",), map_index=1)) == [("each", 1, 10)]
-
-
-def test_xcoms_of_earlier_runs_are_found_only_when_asked_for(caller: Caller) -> None:
-    older = caller.run("r0", caller.now - timedelta(days=2))
-    old = caller.run("r00", caller.now - timedelta(days=1))
-    later = caller.run("r2", caller.now + timedelta(days=1))
-    for pk, data in ((older, "oldest"), (old, "old"), (later, "later")):
-        caller.running("extract", run_pk=pk)
-        caller.end(xcoms=(value(data),))
-    caller.running("load")
-
-    assert plain(pull(caller, task_ids=("extract",))) == []
-    assert plain(pull(caller, task_ids=("extract",), include_prior_dates=True)) == [("extract", -1, "old")]
-
-
-def test_xcoms_of_another_run_are_found_by_its_name(caller: Caller) -> None:
-    other = caller.run("other", caller.now + timedelta(days=1))
-    caller.running("extract", run_pk=other)
-    caller.end(xcoms=(value("elsewhere"),))
-    caller.running("load")
-
-    assert plain(pull(caller, task_ids=("extract",), run_id="other")) == [("extract", -1, "elsewhere")]
-    assert plain(pull(caller, task_ids=("extract",), dag_id="orders", run_id="other")) == [("extract", -1, "elsewhere")]
-    assert pull(caller, task_ids=("extract",), run_id="absent") == XComValues(values=())
-
-
-@pytest.mark.parametrize("key", ["", "k" * 513, "a\0b"])
-def test_an_xcom_key_that_is_none_is_refused(caller: Caller, key: str) -> None:
-    caller.running()
-
-    answer = caller.call("PUT", "xcoms", XComPush(nonce=NONCE, values=(value(1, key),)))
-
-    assert (answer.status, answer.refusal.code) == (400, "malformed")
 
 
 # Variables and Connections

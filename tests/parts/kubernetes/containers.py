@@ -18,6 +18,7 @@ from tests.parts.kubernetes.control_plane import POD_NETWORK
 from tests.parts.supervisor import SupervisedError, Supervisor
 
 BRIDGE = "cni0"
+BRIDGE_MAC = "02:ec:00:00:00:01"
 BRIDGE_ADDRESS = "10.88.0.1"
 SANDBOX_IMAGE = "docker.io/library/execplane-sandbox:test"
 PACKAGES = {
@@ -120,7 +121,9 @@ class Containers:
         ip = str(debian.program("ip"))
         call = self.supervisor.call
         call(ip, "link", "set", "lo", "up")
-        call(ip, "link", "add", BRIDGE, "type", "bridge")
+        # With a MAC of its own: else it is its ports' lowest, changes as pods come and go, and those that knew the old
+        # one lose the network for as long as their neighbour table remembers it.
+        call(ip, "link", "add", BRIDGE, "address", BRIDGE_MAC, "type", "bridge")
         call(ip, "address", "add", f"{BRIDGE_ADDRESS}/{POD_NETWORK.partition('/')[2]}", "dev", BRIDGE)
         call(ip, "link", "set", BRIDGE, "up")
         # These settings belong to the network namespace, not to the host.
