@@ -26,9 +26,9 @@ RESULTS = Path(__file__).parent / "results.json"
 def names() -> list[str]:
     """Every benchmark there is, the shortest first so that a mistake shows early."""
     order = ["import", "idle", "local", "worker", "parse", "pods"]
-    found = [module.name.removeprefix(PREFIX) for module in pkgutil.iter_modules(bench.__path__)]
-    known = [name for name in found if f"{PREFIX}{name}" in {module.name for module in pkgutil.iter_modules(bench.__path__)}]
-    return sorted(known, key=lambda name: (order.index(name) if name in order else len(order), name))
+    modules = [module.name for module in pkgutil.iter_modules(bench.__path__)]
+    found = [name.removeprefix(PREFIX) for name in modules if name.startswith(PREFIX)]
+    return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
 def measure(name: str, scale: Scale) -> list[Figure]:

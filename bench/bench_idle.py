@@ -29,8 +29,12 @@ def _measure(one: Deployment, seconds: float) -> list[Figure]:
     percent = (one.cpu_seconds() - cpu) / (time.monotonic() - started) * 100
     pids = processes.tree(one.pid)
     return [
-        Figure(name="standalone idle, memory of all processes", value=processes.pss_bytes(pids) / 2**20, unit="MiB PSS",
-               bar=PSS_BAR_MIB),
+        Figure(
+            name="standalone idle, memory of all processes",
+            value=processes.pss_bytes(pids) / 2**20,
+            unit="MiB PSS",
+            bar=PSS_BAR_MIB,
+        ),
         Figure(name="standalone idle, CPU", value=percent, unit="% of a core", bar=CPU_BAR_PERCENT),
         Figure(name="  processes", value=len(pids), unit="processes"),
     ]

@@ -25,7 +25,9 @@ def run(scale: Scale, folder: Path) -> list[Figure]:
     return [
         Figure(name="import execplane in a DAG file", value=median([wall for wall, _ in plain]), unit="ms", bar=BAR_MS),
         Figure(name="  CPU of it", value=median([cpu for _, cpu in plain]), unit="ms CPU"),
-        Figure(name="  import kubernetes.client, for comparison", value=median([cpu for _, cpu in heavy]), unit="ms CPU"),
+        Figure(
+            name="  import kubernetes.client, for comparison", value=median([cpu for _, cpu in heavy]), unit="ms CPU"
+        ),
     ]
 
 

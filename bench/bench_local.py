@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 from bench.dag_files import chain_of, fan_of
@@ -48,7 +49,7 @@ def _handovers(one: Deployment, chains: list[Measured]) -> tuple[float, float]:
     fence: list[float] = []
     for chain in chains:
         attempts = one.attempts("chain", chain.run_id)
-        for before, after in zip(attempts, attempts[1:], strict=False):
+        for before, after in pairwise(attempts):
             ended = before.times["ended_at"]
             code.append((after.times["user_code_at"] - ended).total_seconds() * 1000)
             fence.append((after.times["running_at"] - ended).total_seconds() * 1000)

@@ -67,13 +67,9 @@ class Deployment(Standalone):
         """The public API, with a session: a password check a call would cost more than what is measured."""
         if self._session is None:
             self._session = self._log_in()
-        token = next(
-            cookie.value
-            for handler in self._session.handlers
-            if isinstance(handler, urllib.request.HTTPCookieProcessor)
-            for cookie in handler.cookiejar
-            if "csrf" in cookie.name
-        )
+        handlers: list[Any] = vars(self._session)["handlers"]
+        jar = next(each.cookiejar for each in handlers if isinstance(each, urllib.request.HTTPCookieProcessor))
+        token = next(cookie.value for cookie in jar if "csrf" in cookie.name)
         headers = {"Content-Type": "application/json", "X-CSRFToken": str(token), "Referer": self.url}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/v1/{path}", data, headers, method=method)
@@ -102,13 +98,16 @@ class Deployment(Standalone):
         )
 
     def _ended(self, dag_id: str, run_id: str) -> tuple[str, datetime] | None:
-        rows = self.query("SELECT state, ended_at FROM execplane_dagrun WHERE dag_id = %s AND run_id = %s", dag_id, run_id)
+        rows = self.query(
+            "SELECT state, ended_at FROM execplane_dagrun WHERE dag_id = %s AND run_id = %s", dag_id, run_id
+        )
         return (rows[0][0], _moment(rows[0][1])) if rows and rows[0][1] else None
 
     def attempts(self, dag_id: str, run_id: str) -> list[AttemptTimes]:
         columns = ", ".join(TIMES)
         rows = self.query(
-            f"SELECT id, task_id, state, {columns} FROM execplane_attempt WHERE dag_id = %s AND run_id = %s ORDER BY id",
+            f"SELECT id, task_id, state, {columns} FROM execplane_attempt"
+            " WHERE dag_id = %s AND run_id = %s ORDER BY id",
             dag_id,
             run_id,
         )
@@ -126,7 +125,7 @@ class Deployment(Standalone):
         """Read the ledger directly: what the product says of itself must not be what it is judged by."""
         if self.database_url:
             with psycopg.connect(self.database_url, autocommit=True) as connection:
-                found = connection.execute(sql, values)  # type: ignore[arg-type]
+                found = connection.execute(sql, values)
                 return found.fetchall() if found.description else []
         path = self.home / "execplane.sqlite3"
         if not path.exists():

@@ -39,6 +39,7 @@ class Application:
         wiring.wire(
             wiring.Parts(
                 logs=deployment.logs,
+                watch=deployment.worker_api.watched.touch,
                 clock=deployment.clock,
                 executors=config.all_executors,
                 dags_folders=tuple(str(folder) for folder in config.dags_folders),

@@ -47,13 +47,20 @@ def _scratch_home() -> str:
 
 def everything() -> int:
     """All tests in one process, so that they share one cluster and one PostgreSQL; the spine comes first."""
-    tiers = ("spine", "unit", "integration", "conformance", "cluster", "browser")
+    tiers = ("spine", "unit", "integration", "conformance", "examples", "cluster", "browser")
     return pytest("-x", *(f"tests/{tier}" for tier in tiers if (ROOT / "tests" / tier).is_dir()))
 
 
 def postgresql() -> int:
     """The tests of the ledger once more, on PostgreSQL."""
-    return call(str(BIN / "pytest"), "-q", "-x", "tests/integration/store", EXECPLANE_TEST_DATABASE="postgresql")
+    return call(
+        str(BIN / "pytest"),
+        "-q",
+        "-x",
+        "tests/integration/store",
+        "tests/integration/worker_api",
+        EXECPLANE_TEST_DATABASE="postgresql",
+    )
 
 
 TIERS: dict[str, Callable[[], int]] = {

@@ -68,7 +68,7 @@ def standalone(
     from execplane.config import current
 
     config = current()
-    with parts.only_one(config.home):
+    with parts.only_one(config.home) as before:
         server = parts.listen(config.web.host, config.web.port)
         setup()
         _configure_logging()
@@ -79,6 +79,8 @@ def standalone(
             config = config.model_copy(update={"web": config.web.model_copy(update={"port": port})})
         deployment = Deployment(config)
         _ = deployment.identity
+        with database_errors():
+            parts.free_leases_of(before)
 
         def ready() -> None:
             with database_errors():

@@ -25,8 +25,11 @@ log = logging.getLogger("execplane")
 
 
 @contextlib.contextmanager
-def only_one(home: Path) -> Iterator[None]:
-    """Raises ConfigError when another standalone serves this home, and names its process."""
+def only_one(home: Path) -> Iterator[str]:
+    """Gives the process id of the standalone before this one ("" for the first): it is dead, as the lock is ours.
+
+    Raises ConfigError when another standalone serves this home, and names its process.
+    """
     file = _lock_file(home)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,11 +39,13 @@ def only_one(home: Path) -> Iterator[None]:
             f"Another execplane standalone (process {file.read().strip() or 'unknown'}) serves {home}.",
             hint="Stop it first, or give this one a home of its own with EXECPLANE_HOME.",
         ) from None
+    file.seek(0)
+    before = file.read().strip()
     file.truncate(0)
     file.write(str(os.getpid()))
     file.flush()
     try:
-        yield
+        yield before
     finally:
         file.close()
 
@@ -61,6 +66,14 @@ def migrate() -> None:
     from django.core.management import call_command
 
     call_command("migrate", interactive=False, verbosity=0)
+
+
+def free_leases_of(process_id: str) -> None:
+    """A killed predecessor's leases need not expire: its lock on the home says that it is dead."""
+    from execplane.store.lease_rows import free_of
+
+    if process_id and process_id != str(os.getpid()):
+        free_of(f"{socket.gethostname()}:{process_id}")
 
 
 def make_admin(home: Path, password: str) -> tuple[str, str] | None:

@@ -38,6 +38,8 @@ from execplane.kube.options import KubeOptions
 
 Query = Sequence[tuple[str, str]]
 
+_CREDENTIALS_SECONDS = 0.5
+
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
@@ -71,6 +73,7 @@ class Client:
         self._api = library.ApiClient(configuration)
         # The pool is asked directly: only so do exact bytes go out, and nothing is repeated behind our back.
         self._pool: urllib3.PoolManager = self._api.rest_client.pool_manager
+        self._known_credentials: tuple[dict[str, str], float] = {}, float("-inf")
 
     def request(
         self,
@@ -191,7 +194,17 @@ class Client:
         headers = {"Accept": f"{JSON}, */*;q=0.5", "User-Agent": "execplane"}
         if content_type:
             headers["Content-Type"] = content_type
-        # Renews expired tokens (exec plugin, service-account file) as a side effect.
+        headers.update(self._credentials())
+        return headers
+
+    def _credentials(self) -> dict[str, str]:
+        """Renews expired tokens (exec plugin, service-account file) as a side effect, which costs as much as the rest
+        of a create: so not for each of hundreds a second. Threads that come at once both renew, which is harmless."""
+        found, until = self._known_credentials
+        now = self.clock.monotonic()
+        if now < until:
+            return found
+        headers: dict[str, str] = {}
         try:
             self._api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
         except (ConfigException, OSError, ValueError) as error:
@@ -199,6 +212,7 @@ class Client:
                 f"The credentials for {self.host} could not be renewed: {error}",
                 hint="Check the kubeconfig's exec plugin or the service-account token.",
             ) from error
+        self._known_credentials = headers, now + _CREDENTIALS_SECONDS
         return headers
 
 

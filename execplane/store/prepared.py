@@ -6,13 +6,13 @@ short task that was most of the work. The query stays Django's, with `Parameter(
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any
 
 from django.db import connection
-from django.db.models import Expression, QuerySet
+from django.db.models import Expression, Model, QuerySet
 from django.db.models.sql import DeleteQuery, UpdateQuery
 
 
@@ -115,6 +115,26 @@ class Update:
         sql, params = query.get_compiler(connection=connection).as_sql()
         self._compiled = sql, tuple(params)
         return self._compiled
+
+
+class Insert:
+    """An INSERT of rows whose keys nobody needs back; `many` takes them as values by column name."""
+
+    def __init__(self, model: type[Model], columns: Sequence[str]) -> None:
+        self._model = model
+        self._columns = tuple(columns)
+
+    def many(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if not rows:
+            return
+        quote = connection.ops.quote_name
+        known = {field.attname: str(field.column) for field in self._model._meta.concrete_fields}
+        names = [quote(known[column]) for column in self._columns]
+        slots = ", ".join(["%s"] * len(names))
+        sql = f"INSERT INTO {quote(self._model._meta.db_table)} ({', '.join(names)}) VALUES ({slots})"  # noqa: S608
+        wanted = tuple(_Slot(column) for column in self._columns)
+        with connection.cursor() as cursor:
+            cursor.executemany(sql, [_filled(wanted, row) for row in rows])
 
 
 class Delete:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from execplane.contract.clock import Clock, SystemClock
@@ -19,6 +20,8 @@ class Parts:
     dags_folders: tuple[str, ...] = ()
     """Shown where there are no DAGs yet."""
     log_page_lines: int = 5000
+    watch: Callable[[int], None] = lambda attempt_id: None
+    """Told the attempt whose log somebody reads, so that its worker sends lines at once."""
 
 
 _parts = Parts()

@@ -176,20 +176,25 @@ class Deployed:
             pod = ("exec", attempt.pod_name, f"--namespace={self.namespace}", "--container=base", "--")
             try:
                 return 0, self.cluster.kubectl(*pod, *command)
+            except subprocess.TimeoutExpired:
+                return -1, "it was not refused: it went on until kubectl was killed"
             except KubectlError as error:
                 code = re.search(r"exit code (\d+)", str(error))
                 return int(code[1]) if code else -1, str(error)
         token = self.standalone.home / "launch-token"
         token.write_text(self.python(LAUNCH_TOKEN.format(attempt_id=json.loads(start)["attempt_id"])))
         environment = {**self.standalone.environment, "EXECPLANE_TOKEN_FILE": str(token)}
-        done = subprocess.run(
-            [sys.executable, "-m", "execplane.worker", start],
-            env={**environment, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=scaled(90),
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "execplane.worker", start],
+                env={**environment, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=scaled(30),
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return -1, "it was not refused: it went on until it was killed"
         return done.returncode, done.stderr
 
     @contextmanager

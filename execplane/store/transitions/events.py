@@ -7,6 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from execplane.store.models import AttemptEvent
+from execplane.store.prepared import Insert
+
+_COLUMNS = tuple(field.attname for field in AttemptEvent._meta.concrete_fields if not field.primary_key)
+_INSERT = Insert(AttemptEvent, _COLUMNS)
 
 
 def event(
@@ -35,7 +39,7 @@ def event(
 
 def record(events: Iterable[AttemptEvent]) -> None:
     """Append; inside the caller's `write()`."""
-    AttemptEvent.objects.bulk_create(events)
+    _INSERT.many([{name: getattr(row, name) for name in _COLUMNS} for row in events])
 
 
 def clean(text: str, limit: int = 10_000) -> str:

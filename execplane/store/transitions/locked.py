@@ -6,13 +6,13 @@ from execplane.store.models import Attempt, DagRun
 from execplane.store.prepared import Parameter, Select
 
 _COLUMNS = [field.attname for field in Attempt._meta.concrete_fields]
-_ATTEMPT = Select(
-    lambda: Attempt.objects.select_for_update().filter(pk=Parameter("attempt_id")).values_list(*_COLUMNS)
-)
+_ATTEMPT = Select(lambda: Attempt.objects.select_for_update().filter(pk=Parameter("attempt_id")).values_list(*_COLUMNS))
 _RUN = Select(
-    lambda: DagRun.objects.filter(task_instances__attempts__pk=Parameter("attempt_id"))
-    .select_for_update(of=("self",))
-    .values_list("pk")
+    lambda: (
+        DagRun.objects.filter(task_instances__attempts__pk=Parameter("attempt_id"))
+        .select_for_update(of=("self",))
+        .values_list("pk")
+    )
 )
 
 

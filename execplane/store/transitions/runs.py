@@ -86,23 +86,25 @@ class LockedRun:
 
 
 _DUE = Select(
-    lambda: DagRun.objects.select_for_update(skip_locked=True, of=("self",))
-    .filter(state__in=["queued", "running"], decide_at__lte=Parameter("now"))
-    .order_by("decide_at", "pk")
-    .values_list(
-        "pk",
-        "dag_id",
-        "run_id",
-        "run_type",
-        "state",
-        "logical_date",
-        "data_interval_start",
-        "data_interval_end",
-        "dag_version_id",
-        "started_at",
-        "queued_at",
-        "dag__paused",
-    )[:1]
+    lambda: (
+        DagRun.objects.select_for_update(skip_locked=True, of=("self",))
+        .filter(state__in=["queued", "running"], decide_at__lte=Parameter("now"))
+        .order_by("decide_at", "pk")
+        .values_list(
+            "pk",
+            "dag_id",
+            "run_id",
+            "run_type",
+            "state",
+            "logical_date",
+            "data_interval_start",
+            "data_interval_end",
+            "dag_version_id",
+            "started_at",
+            "queued_at",
+            "dag__paused",
+        )[:1]
+    )
 )
 
 

@@ -101,6 +101,8 @@ def _produced(row: attempts.AttemptRow) -> Produced:
 def log_json(request: HttpRequest, attempt_id: int) -> HttpResponse:
     """A page of log lines for the viewer: ?offset= goes on from there."""
     row = attempts.get_attempt(attempt_id)
+    if not row.is_ended:
+        wiring.parts().watch(attempt_id)
     try:
         page = wiring.logs().read(
             row.key,
