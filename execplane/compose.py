@@ -375,6 +375,7 @@ class Deployment:
                 parallelism=config.parallelism or None,
                 infra_retries=config.scheduler.infra_retries,
                 grace_seconds=config.worker.grace_seconds,
+                self_fence_seconds=config.worker.self_fence_seconds,
             ),
             self.clock,
             owner=self.process,

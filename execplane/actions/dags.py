@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,8 @@ from execplane.store.transitions import runs as transitions
 
 _CLOCK = SystemClock()
 MOST_RUN_ID = 250
+_NOT_IN_RUN_IDS = re.compile(r"[/\\?#\x00-\x1f\x7f]")
+"""Run ids stand in addresses and in log paths."""
 
 
 def pause(actor: Actor, dag_id: str, *, clock: Clock = _CLOCK) -> None:
@@ -74,6 +77,10 @@ def trigger(
     name = run_id or make_run_id(RunType.MANUAL, moment)
     if not name.strip() or len(name) > MOST_RUN_ID:
         raise InvalidInput(f"A run id has 1 to {MOST_RUN_ID} characters.")
+    if name in (".", "..") or _NOT_IN_RUN_IDS.search(name):
+        raise InvalidInput(
+            f"The run id {name!r} has a slash or a control character.", hint="Use letters, digits and -_.:+ instead."
+        )
     start, end = manual_interval(spec.timetable, moment)
     new = transitions.NewRun(
         dag_id=dag_id,

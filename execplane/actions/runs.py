@@ -34,7 +34,14 @@ def mark(actor: Actor, dag_id: str, run_id: str, state: RunState | str, *, clock
 
 
 def clear(
-    actor: Actor, dag_id: str, run_id: str, *, only_failed: bool = False, dry_run: bool = False, clock: Clock = _CLOCK
+    actor: Actor,
+    dag_id: str,
+    run_id: str,
+    *,
+    only_failed: bool = False,
+    latest: bool = False,
+    dry_run: bool = False,
+    clock: Clock = _CLOCK,
 ) -> list[TaskKey]:
-    """Run all of its tasks again (or the failed ones)."""
-    return tasks.clear(actor, dag_id, run_id, [], only_failed=only_failed, dry_run=dry_run, clock=clock)
+    """Run all of its tasks again (or the failed ones), on the DAG's newest version where `latest` asks for it."""
+    return tasks.clear(actor, dag_id, run_id, [], only_failed=only_failed, latest=latest, dry_run=dry_run, clock=clock)

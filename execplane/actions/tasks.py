@@ -35,10 +35,13 @@ def clear(
     past: bool = False,
     future: bool = False,
     only_failed: bool = False,
+    latest: bool = False,
     dry_run: bool = False,
     clock: Clock = _CLOCK,
 ) -> list[TaskKey]:
     """Run the tasks again, with their relatives and in earlier or later runs where asked; gives what is cleared.
+
+    A run keeps the version it began with unless `latest` asks for the DAG's newest one.
 
     `task_ids` empty: all tasks of the run. What is in flight is stopped first. Repeating it changes nothing more.
     """
@@ -61,13 +64,13 @@ def clear(
         if len(found) > MOST_CLEARED:
             raise InvalidInput(f"That would clear more than {MOST_CLEARED} task instances.", hint="Clear fewer runs.")
         if not dry_run and found:
-            clearing.clear_instances([pk for pk, _ in found], actor=actor.name, now=now)
+            clearing.clear_instances([pk for pk, _ in found], actor=actor.name, now=now, latest=latest)
             _expand_anew(spec, [key for _, key in found])
             audit(
                 actor.name,
                 "clear",
                 f"run:{dag_id}/{run_id}",
-                after={"tasks": [str(k) for _, k in found[:200]]},
+                after={"latest": latest, "tasks": [str(k) for _, k in found[:200]]},
                 now=now,
             )
     return [key for _, key in found]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from execplane.cli import attempts, dags, pods, runs, settings, tasks
+from execplane.cli import attempts, dags, pods, runs, secrets, settings, tasks
 from execplane.cli.output import Output, OutputOption
 
 _GROUPS = {
@@ -15,6 +15,8 @@ _GROUPS = {
     "tasks": tasks.app,
     "attempts": attempts.app,
     "pods": pods.app,
+    "variables": secrets.variables,
+    "connections": secrets.connections,
     "config": settings.app,
 }
 

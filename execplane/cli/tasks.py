@@ -27,6 +27,7 @@ def clear(
     past: Annotated[bool, typer.Option("--past", help="And in earlier runs of the DAG.")] = False,
     future: Annotated[bool, typer.Option("--future", help="And in later runs of the DAG.")] = False,
     only_failed: Annotated[bool, typer.Option("--only-failed", help="Only what failed.")] = False,
+    latest: Annotated[bool, typer.Option("--latest", help="With the DAG's newest version, not the run's own.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be cleared.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -48,6 +49,7 @@ def clear(
             past=past,
             future=future,
             only_failed=only_failed,
+            latest=latest,
             dry_run=dry_run,
         )
     rows = [

@@ -24,12 +24,15 @@ offset; XCom pushes overwrite. So a worker repeats whatever was not answered.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from execplane.contract.keys import AttemptKey
 from execplane.contract.logs import LogRecord
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""A number that a database keeps."""
 
 PROTOCOL = 1
 OLDEST_PROTOCOL = 1
@@ -131,7 +134,7 @@ class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
-    log_offset: int
+    log_offset: Count
     """How many log lines have been produced, sent or not."""
     rendered: dict[str, Any] | None = None
     """Rendered template fields, once."""
@@ -169,17 +172,17 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     xcoms: tuple[XComValue, ...] = ()
     """return_value and what was pushed but not yet sent."""
-    map_length: int | None = None
+    map_length: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
     """Length of return_value when it is a list or dict: mapped tasks downstream expand by it."""
     skip: tuple[str, ...] = ()
     """Task ids that a branch or a short circuit drops."""
     reschedule_at: datetime | None = None
-    log_offset: int = 0
+    log_offset: Count = 0
     logs: tuple[LogRecord, ...] = ()
     """The lines not sent yet."""
     rendered: dict[str, Any] | None = None
     bundle_found: str = ""
-    peak_memory_bytes: int | None = None
+    peak_memory_bytes: Count | None = None
     user_code_started_at: datetime | None = None
     ended_at: datetime
 
@@ -203,7 +206,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 class XComPush(msgspec.Struct, frozen=True, kw_only=True):
     nonce: str
     values: tuple[XComValue, ...]
-    map_length: int | None = None
+    map_length: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
 
 
 class XComPull(msgspec.Struct, frozen=True, kw_only=True):

@@ -116,6 +116,8 @@ class Remover:
         """Whether there is nothing left to do. Raises KubeError when the API server has to be asked again."""
         entry = removal.entry
         uid = entry.uid
+        # Asked before the look-up as well: a create that ends between the two would be missed otherwise.
+        under_way = self._under_way(entry.attempt_id)
         try:
             uid = uid or self._find(entry)
             if uid and removal.sidecars_only:
@@ -132,7 +134,7 @@ class Remover:
                 return True
         except (NotFound, PreconditionFailed):
             pass
-        if self._under_way(entry.attempt_id):
+        if under_way or self._under_way(entry.attempt_id):
             return False
         if not removal.sidecars_only:
             self._tracker.missing(entry)

@@ -33,6 +33,7 @@ from execplane.contract.process import (
     Spawned,
     SpawnFailed,
     ZygoteReport,
+    boot_id,
     kill_descendants,
     living_pid,
     oom_kills,
@@ -191,7 +192,7 @@ class LocalExecutor:
         if child is None:
             child = self._take_over(handle)
         if child is None:
-            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=False)
+            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=_of_this_boot(handle.uid))
             return
         self._terminate(child, grace_seconds)
 
@@ -216,7 +217,7 @@ class LocalExecutor:
         elif (child := self._take_over(handle)) is not None:
             self._acknowledge(child, adopted=True)
         else:
-            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=False)
+            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=_of_this_boot(handle.uid))
 
     def _see_dead(self, handle: Handle) -> None:
         """An attempt that ended while nobody watched (we were down, or not yet its adopter) is watched to its death."""
@@ -224,7 +225,7 @@ class LocalExecutor:
             return
         known = self._children.get(handle.uid) or self._child_of(handle.attempt_id) or self._take_over(handle)
         if known is None:
-            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=False)
+            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=_of_this_boot(handle.uid))
 
     def _take_over(self, handle: Handle) -> _Child | None:
         """Watch a living process that no zygote of ours forked."""
@@ -423,6 +424,11 @@ class LocalExecutor:
             diagnosis = local_diagnosis.launch_failed("the zygote that forks workers does not stay alive")
             self._refuse(attempt_id, diagnosis, retry=True, after_seconds=delay)
         self._launching.clear()
+
+
+def _of_this_boot(uid: str) -> bool:
+    """A process of this very boot that is not there is dead; one of another machine may live."""
+    return uid.startswith(f"{boot_id()}:")
 
 
 def _pidfd(pid: int, uid: str) -> int | None:

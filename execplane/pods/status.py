@@ -100,8 +100,20 @@ class Pod(msgspec.Struct, rename="camel"):
         return _status.decode(self.status_json)
 
     def status_dict(self) -> dict[str, Any]:
-        """The status, whole."""
-        return _plain.decode(self.status_json)
+        """The status, whole, but for NUL characters: a termination message may hold them, no database takes them."""
+        status = _plain.decode(self.status_json)
+        return _without_nul(status) if b"\\u0000" in bytes(self.status_json) else status
+
+
+def _without_nul(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\x00", "")
+        case dict():
+            return {name: _without_nul(inner) for name, inner in value.items()}
+        case list():
+            return [_without_nul(inner) for inner in value]
+    return value
 
 
 _pod = msgspec.json.Decoder(Pod)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from execplane.contract.errors import Conflict
 from execplane.contract.states import RunType
 from execplane.scheduler.timetables import LastRun, NextRun, next_run, run_id
 from execplane.store import run_rows
-from execplane.store.database import write
+from execplane.store.database import is_outage, write
 from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.run_rows import DueDag
 from execplane.store.transitions import runs as transitions
+
+log = logging.getLogger(__name__)
 
 
 class Calendar:
@@ -25,17 +29,30 @@ class Calendar:
     def create_due_runs(self, now: datetime) -> datetime | None:
         """Plan what must be planned, create what is due; gives when the next run falls due (None: none known)."""
         for dag in run_rows.dags_to_plan(limit=200):
-            self._plan(dag.dag_id, now)
+            self._guarded(self._plan, dag, now)
         due = run_rows.due_dags(now, limit=self._most)
-        made = [self._create(dag, now) for dag in due]
+        made = [self._guarded(self._create, dag, now) for dag in due]
         return now if len(due) == self._most and any(made) else run_rows.next_due_dag_at(now)
 
-    def _plan(self, dag_id: str, now: datetime) -> None:
+    def _guarded(self, work: Callable[[DueDag, datetime], bool], dag: DueDag, now: datetime) -> bool:
+        """A DAG whose schedule cannot be computed says so and has no next run; the others go on."""
+        try:
+            return work(dag, now)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            log.exception("the next run of %s could not be planned", dag.dag_id)
+            reason = f"The next run of {dag.dag_id} cannot be planned: {type(error).__name__}: {error}."
+            transitions.give_up_planning(dag.dag_id, reason, now=now)
+            return False
+
+    def _plan(self, seen: DueDag, now: datetime) -> bool:
         with write():
-            transitions.lock_dag(dag_id)
-            dag = run_rows.due_dag(dag_id)
+            transitions.lock_dag(seen.dag_id)
+            dag = run_rows.due_dag(seen.dag_id)
             if dag is not None:
-                _store(dag, _following(dag, run_rows.last_scheduled(dag_id), now))
+                _store(dag, _following(dag, run_rows.last_scheduled(seen.dag_id), now))
+        return dag is not None
 
     def _create(self, seen: DueDag, now: datetime) -> bool:
         """Make the run that is due, if it still is: its DAG's row is locked, so that no other scheduler makes one,

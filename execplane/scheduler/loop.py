@@ -30,6 +30,7 @@ from execplane.store.transitions.runs import LockedRun
 log = logging.getLogger(__name__)
 
 _AFTER_A_FAULT = timedelta(seconds=30)
+_RECHECK_EVERY = timedelta(minutes=2)
 _MOST_ROUNDS = 10
 """Rounds of decide in one transaction: expansion of expansions; more only by a fault of ours."""
 
@@ -60,9 +61,13 @@ class SchedulerLoop:
         self._calendar = calendar
         self._clock = clock
         self._actor = actor
+        self._recheck_at = clock.now() + _RECHECK_EVERY
 
     def tick(self, now: datetime) -> Next:
         next_run_at = self._calendar.create_due_runs(now)
+        if now >= self._recheck_at:
+            transitions.recheck_forgotten(now)
+            self._recheck_at = now + _RECHECK_EVERY
         for _ in range(self._options.runs_per_tick):
             if not self.decide_one(self._clock.now()):
                 break
@@ -95,12 +100,12 @@ class SchedulerLoop:
         return True
 
     def _start(self, run: LockedRun, now: datetime) -> None:
-        spec = compiled(run.dag_version_id).spec
-        if run.paused:
+        if run.paused and transitions.still_paused(run.dag_id):
             transitions.postpone_run(run, decide_at=None, reason="The DAG is paused.")
-        elif transitions.running_runs(run.dag_id) >= spec.max_active_runs:
-            reason = f"The DAG has {spec.max_active_runs} runs running, its max_active_runs."
-            transitions.postpone_run(run, decide_at=None, reason=reason)
+        elif transitions.running_runs(run.dag_id) >= (most := transitions.max_active_runs(run.dag_id)):
+            transitions.postpone_run(
+                run, decide_at=None, reason=f"The DAG has {most} runs running, its max_active_runs."
+            )
         else:
             transitions.start_run(run, now=now)
 

@@ -225,17 +225,18 @@ def handles(attempt_ids: Sequence[int], *, with_body: bool = False) -> list[Hand
     return [_handle(row, with_body=with_body) for row in rows.values_list(*_HANDLE_FIELDS)]
 
 
-def stopping(executor: str, *, limit: int = 500) -> list[Handle]:
-    """What was told to stop and is not confirmed dead. Reads attempt_active."""
-    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.STOPPING).order_by("pk")
-    return [_handle(row) for row in rows.values_list(*_HANDLE_FIELDS)[:limit]]
+def stopping(executor: str, *, after_id: int = 0, limit: int = 500) -> list[Handle]:
+    """What was told to stop and is not confirmed dead, a page at a time by id. Reads attempt_active."""
+    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.STOPPING, pk__gt=after_id)
+    return [_handle(row) for row in rows.order_by("pk").values_list(*_HANDLE_FIELDS)[:limit]]
 
 
-def to_clean(executor: str, *, limit: int = 500) -> list[tuple[Handle, bool]]:
-    """Ended attempts whose pod or process is not cleaned up, with whether they failed. Reads attempt_to_clean."""
-    rows = Attempt.objects.filter(HAS_ENDED, executor=executor, launched_at__isnull=False, cleaned_at=None).order_by(
-        "pk"
-    )
+def to_clean(executor: str, *, after_id: int = 0, limit: int = 500) -> list[tuple[Handle, bool]]:
+    """Ended attempts whose pod or process is not cleaned up, with whether they failed, a page at a time by id. Reads
+    attempt_to_clean."""
+    rows = Attempt.objects.filter(
+        HAS_ENDED, executor=executor, launched_at__isnull=False, cleaned_at=None, pk__gt=after_id
+    ).order_by("pk")
     found = list(rows.values_list(*_HANDLE_FIELDS, "state")[:limit])
     return [(_handle(row[:-1]), row[-1] in (AttemptState.FAILED, AttemptState.CANCELLED)) for row in found]
 
@@ -259,6 +260,7 @@ class EndingRow:
     stop_at: datetime | None
     uid: str
     executor: str
+    heartbeat_at: datetime | None
 
 
 _ENDING = Select(
@@ -282,6 +284,7 @@ _ENDING = Select(
         "pod_uid",
         "executor",
         "ti__state",
+        "heartbeat_at",
     )
 )
 
@@ -306,4 +309,5 @@ def ending_row(attempt_id: int) -> EndingRow | None:
         uid=row[16],
         executor=row[17],
         task_state=TaskState(row[18]),
+        heartbeat_at=row[19],
     )

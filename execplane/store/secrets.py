@@ -105,6 +105,18 @@ def set_connection(box: SecretBox, conn_id: str, fields: dict[str, Any]) -> None
         )
 
 
+def delete_connection(conn_id: str) -> bool:
+    with write():
+        return bool(Connection.objects.filter(conn_id=conn_id).delete()[0])
+
+
+def names(kind: str, *, limit: int = 1000) -> list[tuple[str, str]]:
+    """(name, description) of the Variables ("variable") or Connections ("connection"); never a value."""
+    if kind == "variable":
+        return list(Variable.objects.order_by("key").values_list("key", "description")[:limit])
+    return list(Connection.objects.order_by("conn_id").values_list("conn_id", "description")[:limit])
+
+
 def record_access(attempt_id: int, kind: str, name: str, *, found: bool, now: datetime) -> None:
     """Once per attempt and name."""
     with write():

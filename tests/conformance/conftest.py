@@ -19,6 +19,8 @@ EXECUTORS = ("local", "sequential", "kubernetes")
 SETTINGS = {
     "worker__heartbeat_seconds": "1",
     "worker__grace_seconds": "5",
+    # A worker that was lost without witness must be given this long before the next attempt.
+    "worker__self_fence_seconds": "25",
 }
 
 

@@ -173,7 +173,9 @@ class WorkerApi:
             value = secrets.variable(self.secrets, key)
             secrets.record_access(row.attempt_id, "variable", key, found=value is not None, now=now)
             if value is None:
-                raise NotFound(f"There is no Variable {key}.", hint="Make it in the admin.")
+                raise NotFound(
+                    f"There is no Variable {key}.", hint=f"Set it with `execplane variables set {key} VALUE`."
+                )
             return SecretValue(value=value)
         if request.method == "PUT":
             wanted = msgspec.json.decode(request.body, type=SecretValue)
@@ -189,7 +191,9 @@ class WorkerApi:
         value = secrets.connection_json(self.secrets, conn_id)
         secrets.record_access(row.attempt_id, "connection", conn_id, found=value is not None, now=self.clock.now())
         if value is None:
-            raise NotFound(f"There is no Connection {conn_id}.", hint="Make it in the admin.")
+            raise NotFound(
+                f"There is no Connection {conn_id}.", hint=f"Set it with `execplane connections set {conn_id} URI`."
+            )
         return SecretValue(value=value)
 
     def _blob(self, request: Request, sha256: str) -> Any:

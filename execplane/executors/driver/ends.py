@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +26,8 @@ from execplane.store.transitions.ending import AttemptEnd, XComRow
 
 log = logging.getLogger(__name__)
 
+_FENCE_MARGIN = 1.1
+"""Clocks differ, and a kill takes a moment."""
 _STOPS = {"clear": Stop.CLEAR, "user": Stop.USER, "timeout": Stop.TIMEOUT, "lost": Stop.LOST, "": Stop.MARK}
 
 
@@ -64,15 +67,19 @@ def _end_reported(
     return str(ended.attempt_state) if moved else str(row.state)
 
 
-def end_gone(fact: Gone, *, now: datetime, infra_retries: int, actor: str) -> None:
+def end_gone(fact: Gone, *, now: datetime, infra_retries: int, self_fence_seconds: float, actor: str) -> None:
     """The executor saw it die. Whatever ended before stays; its death is noted."""
     with write():
         row = _locked(fact.attempt_id)
         if row is not None:
-            _end_gone(row, fact, now=now, infra_retries=infra_retries, actor=actor)
+            _end_gone(
+                row, fact, now=now, infra_retries=infra_retries, self_fence_seconds=self_fence_seconds, actor=actor
+            )
 
 
-def _end_gone(row: EndingRow, fact: Gone, *, now: datetime, infra_retries: int, actor: str) -> None:
+def _end_gone(
+    row: EndingRow, fact: Gone, *, now: datetime, infra_retries: int, self_fence_seconds: float, actor: str
+) -> None:
     if row.uid and fact.uid and row.uid != fact.uid:
         # Another process or pod of the same name: not the one that holds the attempt.
         ending.record_only(fact.attempt_id, f"{fact.uid} is gone, which is not {row.uid}", actor=actor, now=now)
@@ -84,7 +91,23 @@ def _end_gone(row: EndingRow, fact: Gone, *, now: datetime, infra_retries: int, 
     columns: dict[str, Any] = {"gone_at": fact.at}
     if fact.status is not None:
         columns["status"] = fact.status
+    if not fact.finished:
+        ended = _held_until_fenced(ended, row, self_fence_seconds)
     ending.end_attempt(fact.attempt_id, _attempt_end(ended, columns, ()), actor=actor, now=now)
+
+
+def _held_until_fenced(ended: Ended, row: EndingRow, self_fence_seconds: float) -> Ended:
+    """Nobody saw it end (a lost node, a forced delete): its worker may live on until it fences itself, so the next
+    attempt waits for that moment."""
+    if ended.eligible_at is None or row.heartbeat_at is None:
+        return ended
+    dead_at = row.heartbeat_at + timedelta(seconds=self_fence_seconds * _FENCE_MARGIN)
+    if dead_at <= ended.eligible_at:
+        return ended
+    note = (
+        f" Its death is not confirmed: the next attempt waits until {dead_at:%H:%M:%S} UTC, when it has fenced itself."
+    )
+    return replace(ended, eligible_at=dead_at, sentence=ended.sentence + note)
 
 
 def end_refused(fact: LaunchRefused, *, now: datetime, infra_retries: int, actor: str) -> None:

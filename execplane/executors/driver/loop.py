@@ -19,7 +19,7 @@ from execplane.contract.clock import Clock
 from execplane.contract.executor import Executor, Report
 from execplane.contract.loops import IDLE, NOW, Next, at
 from execplane.contract.observations import Acknowledged, Cleaned, Diagnosis, Fact, Gone, LaunchRefused, Progress
-from execplane.contract.workload import Intent
+from execplane.contract.workload import Handle, Intent
 from execplane.executors.driver import claims, ends
 from execplane.executors.driver.workloads import Deployed
 from execplane.store import launch_rows
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Fact)
 _FACTS_AT_ONCE = 500
 _MOST_FACTS = 20_000
+_MOST_CLEANING = 5_000
+"""Clean-ups under way at once."""
 _REPEAT_STOP_SECONDS = 30.0
 
 
@@ -40,6 +42,7 @@ class DriverOptions:
     parallelism: int | None = None
     infra_retries: int = 3
     grace_seconds: float = 30.0
+    self_fence_seconds: float = 600.0
     unanswered_seconds: float = 60.0
     """A launch without an answer for this long is sent again."""
     most_launch_failures: int = 20
@@ -158,7 +161,13 @@ class DriverLoop:
         return full
 
     def _gone(self, fact: Gone, now: datetime) -> None:
-        ends.end_gone(fact, now=now, infra_retries=self._options.infra_retries, actor=self._owner)
+        ends.end_gone(
+            fact,
+            now=now,
+            infra_retries=self._options.infra_retries,
+            self_fence_seconds=self._options.self_fence_seconds,
+            actor=self._owner,
+        )
         self._told.pop(fact.attempt_id, None)
 
     def _cleaned(self, facts: Sequence[Cleaned]) -> None:
@@ -184,7 +193,9 @@ class DriverLoop:
     def _stop_told(self, now: datetime) -> None:
         """Each stop request is passed on once, and again when its end does not come."""
         moment = self._clock.monotonic()
-        handles = launch_rows.stopping(self.executor.name)
+        handles: list[Handle] = []
+        while page := launch_rows.stopping(self.executor.name, after_id=handles[-1].attempt_id if handles else 0):
+            handles += page
         again = [
             handle
             for handle in handles
@@ -254,17 +265,18 @@ class DriverLoop:
         self._count_refused(fact)
 
     def _clean(self) -> None:
-        found = [
-            (handle, failed)
-            for handle, failed in launch_rows.to_clean(self.executor.name)
-            if handle.attempt_id not in self._cleaning
-        ]
-        for failed in (False, True):
-            handles = [handle for handle, was in found if was is failed]
-            if handles:
-                self._demand_lease()
-                self._cleaning.update(handle.attempt_id for handle in handles)
-                self.executor.clean(handles, failed=failed)
+        """What was asked for stays in `_cleaning` until its answer, so later pages get their turn, too."""
+        after, most = 0, _MOST_CLEANING - len(self._cleaning)
+        while most > 0 and (page := launch_rows.to_clean(self.executor.name, after_id=after)):
+            after = page[-1][0].attempt_id
+            found = [(handle, failed) for handle, failed in page if handle.attempt_id not in self._cleaning][:most]
+            most -= len(found)
+            for failed in (False, True):
+                handles = [handle for handle, was in found if was is failed]
+                if handles:
+                    self._demand_lease()
+                    self._cleaning.update(handle.attempt_id for handle in handles)
+                    self.executor.clean(handles, failed=failed)
 
     def close(self) -> None:
         """Let go: what runs keeps running, and the next driver adopts it."""

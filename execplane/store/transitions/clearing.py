@@ -15,7 +15,7 @@ from execplane.contract.states import (
     TaskState,
 )
 from execplane.store.database import nudge, write
-from execplane.store.models import Attempt, DagRun, TaskInstance
+from execplane.store.models import Attempt, Dag, DagRun, TaskInstance
 from execplane.store.transitions import ending
 from execplane.store.transitions.ending import request_stop, reset_instances
 from execplane.store.transitions.events import clean
@@ -24,10 +24,15 @@ from execplane.store.transitions.runs import plan_again, recheck_dag
 _ACTIVE = ["queued", "claimed", "launched", "running", "stopping"]
 
 
-def clear_instances(ti_ids: Sequence[int], *, actor: str, now: datetime) -> None:
-    """Back to none, budgets and XComs reset; what is in flight is stopped and cleared once it is dead."""
+def clear_instances(ti_ids: Sequence[int], *, actor: str, now: datetime, latest: bool = False) -> None:
+    """Back to none, budgets and XComs reset; what is in flight is stopped and cleared once it is dead.
+
+    `latest`: the runs go on with their DAG's newest version and files instead of those they began with.
+    """
     with write():
         runs = _lock_runs(ti_ids)
+        if latest:
+            _move_to_latest(runs)
         alive = _stop(ti_ids, actor=actor, reason=f"cleared by {actor}", then="clear", now=now)
         TaskInstance.objects.filter(pk__in=alive).update(
             state=TaskState.RESTARTING, reason=f"cleared by {actor}; waiting for the running attempt to stop"
@@ -36,6 +41,13 @@ def clear_instances(ti_ids: Sequence[int], *, actor: str, now: datetime) -> None
         _reopen_runs([run.pk for run in runs], now)
         for run in runs:
             nudge("scheduler", f"run:{run.pk}", f"dag:{run.dag_id}", "dags")
+
+
+def _move_to_latest(runs: Sequence[DagRun]) -> None:
+    dags = Dag.objects.filter(pk__in={run.dag_id for run in runs}, latest_version__isnull=False)
+    for dag_id, version, bundle in dags.values_list("pk", "latest_version_id", "latest_bundle_id"):
+        mine = [run.pk for run in runs if run.dag_id == dag_id]
+        DagRun.objects.filter(pk__in=mine).update(dag_version_id=version, bundle_id=bundle)
 
 
 def lock_run_of(attempt_id: int) -> None:

@@ -325,6 +325,12 @@ def request_stop_of_instances(reasons: dict[int, str], *, actor: str, now: datet
             request_stop(ids, actor=actor, reason=reason, then="", now=now)
 
 
+@cache
+def _observed(names: tuple[str, ...]) -> Update:
+    found = Attempt.objects.filter(pk=Parameter("attempt_id"), state__in=IN_HAND)
+    return Update(lambda: found, **{name: Parameter(name) for name in names})
+
+
 def observe(facts: Sequence[Progress], *, now: datetime) -> None:
     """Times, places and waiting reasons that became known. Finished rows never change."""
     with write():
@@ -344,7 +350,7 @@ def observe(facts: Sequence[Progress], *, now: datetime) -> None:
                 continue
             rows = Attempt.objects.filter(pk=fact.attempt_id, state__in=IN_HAND)
             if changes:
-                rows.update(**changes)
+                _observed(tuple(changes))(attempt_id=fact.attempt_id, **changes)
             if fact.waiting is not None and rows.filter(state=AttemptState.LAUNCHED).exists():
                 WaitingReason.objects.update_or_create(
                     attempt_id=fact.attempt_id,

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from execplane.contract.errors import Conflict
 from execplane.contract.states import RUN_ENDED, RunState, RunType, TaskState, task_sources
 from execplane.store.database import nudge, write
-from execplane.store.models import Dag, DagRun, TaskInstance
+from execplane.store.models import Dag, DagRun, ImportErrorRow, TaskInstance
 from execplane.store.prepared import Parameter, Select
 from execplane.store.transitions.events import clean
 
@@ -263,6 +263,38 @@ def move_instances(run: LockedRun, moves: Sequence[Move], *, now: datetime) -> i
     if moved:
         nudge(f"run:{run.pk}", f"dag:{run.dag_id}")
     return moved
+
+
+def give_up_planning(dag_id: str, reason: str, *, now: datetime) -> None:
+    """No next run until the DAG's file changes; the import errors say why."""
+    with write():
+        Dag.objects.filter(pk=dag_id).update(next_run_at=None, next_logical_date=None, replan=False)
+        for bundle_name, file in Dag.objects.filter(pk=dag_id).values_list("bundle_name", "file"):
+            ImportErrorRow.objects.update_or_create(
+                bundle_name=bundle_name,
+                file=file,
+                defaults={"message": clean(reason, 2000), "seen_at": now},
+                create_defaults={"message": clean(reason, 2000), "seen_at": now, "first_seen_at": now},
+            )
+        nudge("dags", f"dag:{dag_id}", "import-errors")
+
+
+def max_active_runs(dag_id: str) -> int:
+    """As the DAG's newest version says: a limit that was raised frees the runs that wait."""
+    return Dag.objects.values_list("max_active_runs", flat=True).get(pk=dag_id)
+
+
+def still_paused(dag_id: str) -> bool:
+    """Read again under the DAG's lock: an unpause may have committed since the run was read."""
+    lock_dag(dag_id)
+    return Dag.objects.values_list("paused", flat=True).get(pk=dag_id)
+
+
+def recheck_forgotten(now: datetime, *, limit: int = 1000) -> int:
+    """The safety net under lost wakes: look again at active runs that wait for something to change."""
+    with write():
+        waiting = DagRun.objects.filter(state__in=["queued", "running"], decide_at=None).order_by("pk")
+        return DagRun.objects.filter(pk__in=list(waiting.values_list("pk", flat=True)[:limit])).update(decide_at=now)
 
 
 def plan_next_run(

@@ -25,6 +25,7 @@ OPTIONS = (
     ("past", "Past", "also in earlier runs"),
     ("future", "Future", "also in later runs"),
     ("only_failed", "Only failed", "leave out what succeeded"),
+    ("latest", "Latest version", "with the DAG's newest files, not those the run began with"),
 )
 SHOWN_KEYS = 200
 MARKS = ("success", "failed", "skipped")
@@ -122,6 +123,7 @@ def clear_task(
         past=chosen["past"],
         future=chosen["future"],
         only_failed=chosen["only_failed"],
+        latest=chosen["latest"],
         dry_run=dry_run,
     )
     if not dry_run:
@@ -134,13 +136,14 @@ def clear_task(
 @ask
 def clear_run(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
     data = request.POST if request.method == "POST" else request.GET
-    only_failed = "only_failed" in data
+    chosen = _chosen(data)
+    only_failed = chosen["only_failed"]
     back = reverse("run", args=[dag_id, run_id])
     if request.method == "POST":
-        keys = run_verbs.clear(actor(request), dag_id, run_id, only_failed=only_failed)
+        keys = run_verbs.clear(actor(request), dag_id, run_id, only_failed=only_failed, latest=chosen["latest"])
         return rendering.done(request, f"Cleared {_many(len(keys))}.", back)
     keys = run_verbs.clear(actor(request), dag_id, run_id, only_failed=only_failed, dry_run=True)
-    return _clear_dialog(request, "Clear run", keys, {"only_failed": only_failed}, run_id, OPTIONS[-1:], back)
+    return _clear_dialog(request, "Clear run", keys, chosen, run_id, OPTIONS[-2:], back)
 
 
 def _clear_dialog(

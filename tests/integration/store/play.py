@@ -92,7 +92,7 @@ class Play:
                 category="gone", sentence="It is gone.", exit_code=exit_code, infrastructure=infrastructure
             )
             fact = Gone(attempt_id=found.pk, uid=f"u{found.pk}", at=self.now, diagnosis=diagnosis)
-            ends.end_gone(fact, now=self.now, infra_retries=3, actor="d1")
+            ends.end_gone(fact, now=self.now, infra_retries=3, self_fence_seconds=600, actor="d1")
 
     def refused(self, *, new_attempt: bool = False) -> None:
         for pk in list(Attempt.objects.filter(state="launched").values_list("pk", flat=True)):
@@ -176,6 +176,7 @@ class Play:
                     Gone(attempt_id=one.pk, uid=one.pod_uid, at=self.now, diagnosis=diagnosis),
                     now=self.now,
                     infra_retries=3,
+                    self_fence_seconds=600,
                     actor="d1",
                 )
             run = self.run()

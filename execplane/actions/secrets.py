@@ -1,0 +1,53 @@
+"""Verbs on Variables and Connections. Values never reach the audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from execplane.actions.actor import Actor, demand
+from execplane.contract.clock import Clock, SystemClock
+from execplane.contract.errors import NotFound
+from execplane.store import secrets
+from execplane.store.audit import audit
+from execplane.store.database import write
+from execplane.store.secrets import SecretBox
+
+_CLOCK = SystemClock()
+
+
+def set_variable(
+    actor: Actor, box: SecretBox, key: str, value: str, description: str = "", *, clock: Clock = _CLOCK
+) -> None:
+    """Make the Variable or give it another value."""
+    demand(actor, "set Variables")
+    with write():
+        secrets.set_variable(box, key, value, description)
+        audit(actor.name, "set", f"variable:{key}", now=clock.now())
+
+
+def delete_variable(actor: Actor, key: str, *, clock: Clock = _CLOCK) -> None:
+    """Raises NotFound."""
+    demand(actor, "delete Variables")
+    with write():
+        if not secrets.delete_variable(key):
+            raise NotFound(f"There is no Variable {key}.")
+        audit(actor.name, "delete", f"variable:{key}", now=clock.now())
+
+
+def set_connection(
+    actor: Actor, box: SecretBox, conn_id: str, fields: dict[str, Any], *, clock: Clock = _CLOCK
+) -> None:
+    """fields: conn_type, host, schema, login, port, password, extra, description."""
+    demand(actor, "set Connections")
+    with write():
+        secrets.set_connection(box, conn_id, fields)
+        audit(actor.name, "set", f"connection:{conn_id}", now=clock.now())
+
+
+def delete_connection(actor: Actor, conn_id: str, *, clock: Clock = _CLOCK) -> None:
+    """Raises NotFound."""
+    demand(actor, "delete Connections")
+    with write():
+        if not secrets.delete_connection(conn_id):
+            raise NotFound(f"There is no Connection {conn_id}.")
+        audit(actor.name, "delete", f"connection:{conn_id}", now=clock.now())
