@@ -409,6 +409,3 @@ class Deployment:
         reports: list[Report] = [runner.report for runner in runners]
         status = Runner(loop=StatusLoop(self.process, lambda: reports), clock=self.clock, bus=self.bus)
         return [*runners, status]
-
-    def static_folder(self) -> Path:
-        return self.config.home / "static"

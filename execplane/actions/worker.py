@@ -75,17 +75,18 @@ class WorkerPolicy:
 
 def claim(
     request: ClaimRequest,
+    row: ClaimRow,
     policy: WorkerPolicy,
     *,
     mint: Callable[[int, str, datetime], tuple[str, datetime]],
     now: datetime,
 ) -> ClaimAnswer:
-    """Pass the fence and learn what to run. Raises NotYet, Fenced.
+    """Pass the fence and learn what to run; `row` is the attempt that the launch token was checked against. Raises
+    NotYet, Fenced.
 
     Lost answers: idempotent for (uid, nonce); everybody else is refused.
     """
-    row = worker_rows.claim_row(request.attempt_id)
-    if row is None or row.key != request.key:
+    if row.key != request.key:
         raise Fenced("The ledger has no such attempt.", hint="It may have been restored from a backup.")
     passed = launching.pass_fence(
         request.attempt_id,

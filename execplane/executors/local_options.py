@@ -18,7 +18,6 @@ class LocalOptions:
     """The workers' folder, where their unsent log lines wait; cleaned after them. Empty: nothing to clean."""
     kill_margin_seconds: float = 5.0
     """From the end of the grace period to SIGKILL: time for the worker to report what it killed itself."""
-    zygote_start_seconds: float = 30.0
     restart_first_seconds: float = 0.1
     restart_cap_seconds: float = 30.0
     environment: tuple[str, ...] = ()

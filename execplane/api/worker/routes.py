@@ -110,12 +110,12 @@ class WorkerApi:
             )
         row = worker_rows.claim_row(wanted.attempt_id)
         if row is None:
-            raise actions.Fenced("The ledger has no such attempt.")
+            raise actions.Fenced("The ledger has no such attempt.", hint="It may have been restored from a backup.")
         verify = self.verify.get(row.executor)
         if verify is None:
             raise Forbidden(f"This server does not run the executor {row.executor}.")
         verify(request.token, wanted, row)
-        return actions.claim(wanted, self.policy, mint=self.mint.attempt_token, now=self.clock.now())
+        return actions.claim(wanted, row, self.policy, mint=self.mint.attempt_token, now=self.clock.now())
 
     def _holder(self, request: Request, *, ended: bool = False) -> tuple[LiveAttempt, AttemptClaims]:
         """The attempt whose token this is. Raises Forbidden, and Fenced: another process has it, or it has ended

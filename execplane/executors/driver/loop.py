@@ -45,7 +45,6 @@ class DriverOptions:
     self_fence_seconds: float = 600.0
     unanswered_seconds: float = 60.0
     """A launch without an answer for this long is sent again."""
-    most_launch_failures: int = 20
 
 
 class _LeaseRanOut(Exception):
