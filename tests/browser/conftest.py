@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.parts.chromium import chromium
 from tests.parts.eventually import eventually, scaled
 from tests.parts.standalone import PASSWORD, Standalone
 
@@ -43,11 +44,10 @@ def ran(standalone: Standalone) -> dict[str, int]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium, "No Chromium was found: apt-get install chromium"
+    program = chromium()
     with sync_playwright() as playwright:
         # Inside containers the sandbox has no user namespaces to work with; only our own pages are opened.
-        yield playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
 
 
 class Window:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 
 from tests.parts import debian, golang
 from tests.parts.cache import PartUnavailableError
+from tests.parts.chromium import chromium
 from tests.parts.kubernetes import binaries, containers, images
 from tests.parts.kubernetes.cluster import (
     HOST_ADDRESS_VARIABLE,
@@ -26,6 +27,7 @@ from tests.parts.postgres import URL_VARIABLE, Postgres, require_programs
 PARTS: dict[str, Callable[[], object]] = {
     "packages": lambda: debian.require({**containers.PACKAGES, **images.TOOLS}),
     "postgres": require_programs,
+    "chromium": chromium,
     "go": golang.toolchain,
     "base-image": images.base_image,
     "coredns": binaries.coredns,
