@@ -140,13 +140,15 @@ def _moment(value: datetime | str) -> datetime:
 
 
 @contextmanager
-def deployment(folder: Path, dags: dict[str, str], **settings: str) -> Iterator[Deployment]:
-    """A running standalone with these DAG files (name -> source)."""
+def deployment(folder: Path, dags: dict[str, str], *, reached_at: str = "", **settings: str) -> Iterator[Deployment]:
+    """A running standalone with these DAG files (name -> source); pods find it at the host `reached_at`."""
     source = folder / "dags"
     source.mkdir(parents=True)
     for name, text in dags.items():
         (source / f"{name}.py").write_text(text)
     one = Deployment(folder / "home", source, **settings)
+    if reached_at:
+        one.environment["EXECPLANE_KUBERNETES__API_URL"] = f"http://{reached_at}:{one.port}"
     try:
         one.start()
         yield one

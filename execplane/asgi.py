@@ -24,6 +24,7 @@ class Application:
     """Routes by kind and path; `close` ends the threads."""
 
     def __init__(self, deployment: Deployment) -> None:
+        from execplane.actions import unserved
         from execplane.web import wiring
         from execplane.web.live import LiveConsumer, hub
 
@@ -36,9 +37,13 @@ class Application:
         )
         hub.attach(deployment.bus)
         config = deployment.config
+        unserved.serve(deployment.served)
         wiring.wire(
             wiring.Parts(
                 logs=deployment.logs,
+                blobs=deployment.blobs,
+                secrets=deployment.secrets,
+                bundles=deployment.bundles,
                 watch=deployment.worker_api.watched.touch,
                 clock=deployment.clock,
                 executors=config.all_executors,

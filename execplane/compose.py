@@ -7,18 +7,20 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from execplane import __version__
-from execplane.config import Config, current, secret
+from execplane.config import Config, current, secret, signing_keys
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import ConfigError, Forbidden, Unavailable
 from execplane.contract.executor import Executor
 from execplane.contract.loops import Loop
 
 if TYPE_CHECKING:
+    from execplane.actions.unserved import Served
     from execplane.actions.worker import Beats, WorkerPolicy
     from execplane.api.worker.app import WorkerApp
     from execplane.api.worker.routes import Verify, WorkerApi
@@ -110,7 +112,16 @@ class Deployment:
     def mint(self) -> TokenMint:
         from execplane.api.worker.tokens import TokenMint
 
-        return TokenMint([secret(self.config, "secret_key")], life_seconds=self.config.worker.token_seconds)
+        return TokenMint(signing_keys(self.config), life_seconds=self.config.worker.token_seconds)
+
+    @cached_property
+    def served(self) -> Served:
+        """What verbs know of the executors."""
+        from execplane.actions.unserved import Served
+        from execplane.executors.driver.ends import FENCE_MARGIN
+
+        seconds = self.config.worker.self_fence_seconds * FENCE_MARGIN
+        return Served(executors=self.config.all_executors, self_fence=timedelta(seconds=seconds))
 
     @cached_property
     def secrets(self) -> SecretBox:

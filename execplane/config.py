@@ -132,6 +132,9 @@ class Config(Section):
     dags_are_paused_at_creation: bool = Field(True, description="new DAGs start paused")
     load_examples: bool = Field(False, description="also load the examples that come with execplane")
     secret_key: SecretStr = Field(SecretStr(""), description="signs sessions and tokens; empty: made in home")
+    secret_key_fallbacks: list[SecretStr] = Field(
+        [], description="older secret keys, newest first: what they signed is still accepted"
+    )
     fernet_keys: list[SecretStr] = Field([], description="encrypt Variables and Connections, newest first")
     admin_password: SecretStr = Field(
         SecretStr(""), description="password of the user admin, whom the first standalone start makes; empty: random"
@@ -157,7 +160,7 @@ class Config(Section):
     def _split_folders(cls, value: Any) -> Any:
         return [part for part in value.split(":") if part] if isinstance(value, str) else value
 
-    @field_validator("executors", "fernet_keys", mode="before")
+    @field_validator("executors", "secret_key_fallbacks", "fernet_keys", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         return _comma_separated(value)
@@ -329,6 +332,11 @@ def secret(config: Config, name: str) -> str:
         return path.read_text().strip()
     except FileNotFoundError:
         return _make_secret(path, name)
+
+
+def signing_keys(config: Config) -> list[str]:
+    """What verifies sessions and tokens; the first one signs. Never empty."""
+    return [secret(config, "secret_key"), *(key.get_secret_value() for key in config.secret_key_fallbacks)]
 
 
 def _make_secret(path: Path, name: str) -> str:

@@ -66,7 +66,7 @@ def _busy_seconds(query: str) -> float:
     return seconds
 
 
-SECRET_KEY = _config.secret(CONFIG, "secret_key")
+SECRET_KEY, *SECRET_KEY_FALLBACKS = _config.signing_keys(CONFIG)
 DEBUG = CONFIG.debug
 ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *CONFIG.web.allowed_hosts]
 CSRF_TRUSTED_ORIGINS = CONFIG.web.trusted_origins

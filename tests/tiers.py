@@ -51,14 +51,27 @@ def everything() -> int:
     return pytest("-x", *(f"tests/{tier}" for tier in tiers if (ROOT / "tests" / tier).is_dir()))
 
 
+WORKERS_OWN = (
+    "test_ends.py::test_a_task_whose_process_dies",
+    "test_ends.py::test_a_task_above_its_execution_timeout",
+    "test_losses.py::test_a_worker_without_contact",
+    "test_losses.py::test_an_impostors_word",
+    "test_stopping.py::test_a_task_that_ignores_sigterm",
+)
+"""Slow conformance tests of what a worker does by itself, whatever the database; by hand they run there, too:
+`EXECPLANE_TEST_DATABASE=postgresql pytest tests/conformance`."""
+
+
 def postgresql() -> int:
-    """The tests of the ledger once more, on PostgreSQL."""
+    """The tests of the ledger once more, on PostgreSQL, and what whole deployments promise, with the local executor."""
     return call(
         str(BIN / "pytest"),
         "-q",
         "-x",
         "tests/integration/store",
         "tests/integration/worker_api",
+        "tests/conformance",
+        *(f"--deselect=tests/conformance/{test}" for test in WORKERS_OWN),
         EXECPLANE_TEST_DATABASE="postgresql",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from execplane.actions.actor import Actor, demand
+from execplane.actions.unserved import end_unserved
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import Conflict
 from execplane.contract.states import TaskState
@@ -23,7 +24,10 @@ def cancel(actor: Actor, attempt_id: int, reason: str = "", *, clock: Clock = _C
         row = task_rows.cancellable(attempt_id)
         if row.ended:
             raise Conflict(f"The attempt has ended already: {row.state}.", hint="Clear the task to run it again.")
-        if row.leaving:
+        if not row.leaving:
+            clearing.mark_instances(
+                [row.ti_id], TaskState.FAILED, actor=actor.name, now=now, verb="cancelled", why=reason
+            )
+        if not end_unserved(actor, ti_ids=[row.ti_id], now=now) and row.leaving:
             raise Conflict("The attempt is being stopped already.", hint="Its task has been given its state.")
-        clearing.mark_instances([row.ti_id], TaskState.FAILED, actor=actor.name, now=now, verb="cancelled", why=reason)
         audit(actor.name, "cancel", f"attempt:{attempt_id}", after={"reason": reason}, now=now)

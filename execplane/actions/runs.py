@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from execplane.actions import tasks
 from execplane.actions.actor import Actor, demand
+from execplane.actions.unserved import end_unserved
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import InvalidInput
 from execplane.contract.keys import TaskKey
@@ -30,6 +31,7 @@ def mark(actor: Actor, dag_id: str, run_id: str, state: RunState | str, *, clock
     with write():
         run = task_rows.run_of(dag_id, run_id)
         clearing.mark_run(run.pk, RunState(state), actor=actor.name, now=now)
+        end_unserved(actor, run_pk=run.pk, now=now)
         audit(actor.name, f"mark {state}", f"run:{dag_id}/{run_id}", now=now)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from functools import partial
 
 from execplane.actions.actor import Actor, demand
+from execplane.actions.unserved import end_unserved
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.dag import DagSpec
 from execplane.contract.errors import InvalidInput, NotFound
@@ -41,7 +43,7 @@ def clear(
 ) -> list[TaskKey]:
     """Run the tasks again, with their relatives and in earlier or later runs where asked; gives what is cleared.
 
-    A run keeps the version it began with unless `latest` asks for the DAG's newest one.
+    A run keeps the version it began with unless `latest` asks for the DAG's newest one. `dry_run` only reads.
 
     `task_ids` empty: all tasks of the run. What is in flight is stopped first. Repeating it changes nothing more.
     """
@@ -49,31 +51,34 @@ def clear(
     now = clock.now()
     run = task_rows.run_of(dag_id, run_id)
     spec = dag_spec(run.dag_version_id)
-    wanted = related(spec, task_ids, upstream=upstream, downstream=downstream)
+    clearable = partial(
+        task_rows.clearable,
+        run,
+        related(spec, task_ids, upstream=upstream, downstream=downstream),
+        map_indexes=map_indexes,
+        named=set(task_ids),
+        past=past,
+        future=future,
+        only_failed=only_failed,
+        limit=MOST_CLEARED + 1,
+    )
+    if dry_run:
+        return _at_most(clearable(lock=False))[1]
     with write():
-        found = task_rows.clearable(
-            run,
-            wanted,
-            map_indexes=map_indexes,
-            named=set(task_ids),
-            past=past,
-            future=future,
-            only_failed=only_failed,
-            limit=MOST_CLEARED + 1,
-        )
-        if len(found) > MOST_CLEARED:
-            raise InvalidInput(f"That would clear more than {MOST_CLEARED} task instances.", hint="Clear fewer runs.")
-        if not dry_run and found:
-            clearing.clear_instances([pk for pk, _ in found], actor=actor.name, now=now, latest=latest)
-            _expand_anew(spec, [key for _, key in found])
-            audit(
-                actor.name,
-                "clear",
-                f"run:{dag_id}/{run_id}",
-                after={"latest": latest, "tasks": [str(k) for _, k in found[:200]]},
-                now=now,
-            )
-    return [key for _, key in found]
+        ids, keys = _at_most(clearable(lock=True))
+        if ids:
+            clearing.clear_instances(ids, actor=actor.name, now=now, latest=latest)
+            end_unserved(actor, ti_ids=ids, now=now)
+            _expand_anew(spec, keys)
+            said = {"latest": latest, "tasks": [str(key) for key in keys[:200]]}
+            audit(actor.name, "clear", f"run:{dag_id}/{run_id}", after=said, now=now)
+    return keys
+
+
+def _at_most(found: Sequence[tuple[int, TaskKey]]) -> tuple[list[int], list[TaskKey]]:
+    if len(found) > MOST_CLEARED:
+        raise InvalidInput(f"That would clear more than {MOST_CLEARED} task instances.", hint="Clear fewer runs.")
+    return [pk for pk, _ in found], [key for _, key in found]
 
 
 def _expand_anew(spec: DagSpec, cleared: Sequence[TaskKey]) -> None:
@@ -148,6 +153,7 @@ def mark(
         if not ids:
             raise NotFound(f"The run {run_id} of {dag_id} has no instance of {task_id} with map index {map_index}.")
         clearing.mark_instances(ids, target, actor=actor.name, now=now)
+        end_unserved(actor, ti_ids=ids, now=now)
         if target is not TaskState.FAILED:
             _resume_downstream(actor, run, task_id, now)
         audit(actor.name, f"mark {target}", f"task:{dag_id}/{run_id}/{task_id}[{map_index}]", now=now)
@@ -159,7 +165,15 @@ def _resume_downstream(actor: Actor, run: task_rows.RunOf, task_id: str, now: da
         return
     below = related(spec, [task_id], upstream=False, downstream=True) - {task_id}
     found = task_rows.clearable(
-        run, below, named=(), map_indexes=None, past=False, future=False, only_failed=True, limit=MOST_CLEARED
+        run,
+        below,
+        named=(),
+        map_indexes=None,
+        past=False,
+        future=False,
+        only_failed=True,
+        limit=MOST_CLEARED,
+        lock=True,
     )
     if found:
         clearing.clear_instances([pk for pk, _ in found], actor=actor.name, now=now)

@@ -5,6 +5,7 @@ The actor is the worker process that the token names; its permission is that it 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,10 +33,13 @@ from execplane.executors.driver import ends
 from execplane.executors.driver.workloads import task_of
 from execplane.executors.verdict import max_tries
 from execplane.store import worker_rows
+from execplane.store.database import is_outage
 from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.transitions import ending, launching
 from execplane.store.transitions.ending import XComRow
 from execplane.store.worker_rows import ClaimRow, LiveAttempt, XComFound
+
+log = logging.getLogger(__name__)
 
 _MOST_PREFETCHED = 200
 _PREFETCH_BYTES = 65_536
@@ -216,18 +220,30 @@ class Beats:
         return beats
 
     def flush(self) -> int:
-        """Write what waits; what cannot be written is kept for the next time."""
+        """Write what waits. A database that does not answer is asked again next time; a beat that cannot be written
+        (a fault of ours) is dropped, and holds back no other."""
         beats = self.take()
-        if not beats:
-            return 0
-        try:
-            ending.beat(beats)
-        except Exception:
-            with self._lock:
-                for beat in beats:
-                    self._waiting.setdefault(beat[0], beat)
-            raise
+        parts = [beats] if beats else []
+        while parts:
+            part = parts.pop()
+            try:
+                ending.beat(part)
+            except Exception as error:
+                if is_outage(error):
+                    self._put_back([beat for rest in (part, *parts) for beat in rest])
+                    raise
+                if len(part) == 1:
+                    log.exception("a heartbeat of attempt %s could not be written and is dropped", part[0][0])
+                else:
+                    middle = len(part) // 2
+                    parts += [part[:middle], part[middle:]]
         return len(beats)
+
+    def _put_back(self, beats: Sequence[tuple[int, str, int, datetime]]) -> None:
+        """Newer ones stay: at most one an attempt waits, however long the database is gone."""
+        with self._lock:
+            for beat in beats:
+                self._waiting.setdefault(beat[0], beat)
 
 
 def heartbeat(row: LiveAttempt, beat: Heartbeat, beats: Beats, *, now: datetime) -> str:

@@ -50,6 +50,13 @@ class BundlePlaces:
                 hint="Clear the run with the latest version of its DAG.",
             ) from None
 
+    def read(self, digest: str, path: str) -> bytes:
+        """One file of the bundle, which is not materialised for it. Raises NotFound, and Unavailable as `manifest`."""
+        file = self.manifest(digest).by_path.get(path)
+        if file is None:
+            raise NotFound(f"The bundle {digest[:12]} has no file {path}.")
+        return self._blobs.get(file.sha256, verify=True)
+
     def materialise(self, digest: str) -> Path:
         """The bundle as a read-only folder, made when it is not there."""
         target = self.folder / _checked(digest)

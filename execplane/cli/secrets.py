@@ -30,9 +30,9 @@ def set_variable(
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
 ) -> None:
     """Make a Variable or change it. Example: execplane variables set table orders"""
-    from execplane.actions import secrets
-
     with acting() as session:
+        from execplane.actions import secrets
+
         secrets.set_variable(session.actor, session.deployment.secrets, key, _value(value), description)
     say(f"The Variable {key} is set.")
 
@@ -40,9 +40,9 @@ def set_variable(
 @variables.command("delete")
 def delete_variable(key: Key) -> None:
     """Example: execplane variables delete table"""
-    from execplane.actions import secrets
-
     with acting() as session:
+        from execplane.actions import secrets
+
         secrets.delete_variable(session.actor, key)
     say(f"The Variable {key} is deleted.")
 
@@ -59,7 +59,6 @@ def set_connection(
     connection: Annotated[str, typer.Argument(metavar="URI|JSON", help=f"As in Airflow: a URI or JSON, {_STDIN}.")],
 ) -> None:
     """Make a Connection or change it. Example: execplane connections set db postgres://user:password@host:5432/orders"""
-    from execplane.actions import secrets
     from execplane.sdk import Connection
 
     text = _value(connection).strip()
@@ -70,6 +69,8 @@ def set_connection(
     names = ("conn_type", "host", "schema", "login", "port", "password", "extra", "description")
     fields = {name: getattr(parsed, name, None) for name in names}
     with acting() as session:
+        from execplane.actions import secrets
+
         secrets.set_connection(session.actor, session.deployment.secrets, conn_id, fields)
     say(f"The Connection {conn_id} is set.")
 
@@ -77,9 +78,9 @@ def set_connection(
 @connections.command("delete")
 def delete_connection(conn_id: ConnId) -> None:
     """Example: execplane connections delete db"""
-    from execplane.actions import secrets
-
     with acting() as session:
+        from execplane.actions import secrets
+
         secrets.delete_connection(session.actor, conn_id)
     say(f"The Connection {conn_id} is deleted.")
 

@@ -46,8 +46,9 @@ def acting(*, listen: bool = False) -> Iterator[Acting]:
     """
     with reading() as deployment:
         from execplane.actions.actor import local_operator
+        from execplane.actions.unserved import serving
 
-        with waking(deployment, listen=listen):
+        with waking(deployment, listen=listen), serving(deployment.served):
             yield Acting(deployment=deployment, actor=local_operator(user_name()))
 
 

@@ -246,13 +246,20 @@ def _loop_problems(deployment: Deployment, loops: tuple[LoopRow, ...], now: date
 
 
 def _queue_problems(deployment: Deployment, queues: list[dict[str, Any]]) -> list[str]:
-    """Attempts of an executor that was taken out of the settings: nobody launches them."""
+    """Unfinished attempts of an executor that was taken out of the settings: nobody launches, stops or ends them."""
     return [
-        f"{queue['states']['queued']} attempts wait for the executor {queue['executor']}, which this deployment does "
-        "not run: add it with EXECPLANE_EXECUTORS, or name another in the DAG file and clear the tasks."
+        f"{_counted(queue['states'])} of the executor {queue['executor']}, which this deployment does not run: put "
+        "it back with EXECPLANE_EXECUTORS, or end them with `execplane tasks mark` (with `execplane tasks clear "
+        "--latest` to run them again, once the DAG file names another executor)."
         for queue in queues
-        if queue["states"].get("queued") and queue["executor"] not in deployment.config.all_executors
+        if queue["states"] and queue["executor"] not in deployment.config.all_executors
     ]
+
+
+def _counted(states: dict[str, int]) -> str:
+    """ "3 attempts (1 queued, 2 running)"."""
+    n = sum(states.values())
+    return f"{n} attempt{'' if n == 1 else 's'} ({', '.join(f'{states[s]} {s}' for s in _ALIVE if s in states)})"
 
 
 def _fields(status: Status) -> dict[str, Any]:

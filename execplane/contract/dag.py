@@ -158,6 +158,8 @@ class DagSpec(msgspec.Struct, frozen=True, kw_only=True):
     is_paused_upon_creation: bool | None = None
     render_template_as_native_obj: bool = False
     params: dict[str, ParamSpec] = {}
+    param_order: tuple[str, ...] = ()
+    """Names of `params` in the author's order, which canonical JSON does not keep: the trigger form follows it."""
     executor_config: dict[str, Any] = {}
     """The DAG's default: the layer between the template and the task's override."""
     tasks: tuple[TaskSpec, ...] = ()
@@ -174,8 +176,13 @@ def encode_dag(spec: DagSpec) -> bytes:
 
 
 def decode_dag(data: bytes) -> DagSpec:
-    """The reverse of `encode_dag`; fields added by a newer version are ignored."""
-    return _decoder.decode(data)
+    """The reverse of `encode_dag`, `params` in their order again; fields added by a newer version are ignored."""
+    spec = _decoder.decode(data)
+    known = spec.params
+    if list(known) == list(spec.param_order):
+        return spec
+    ordered = {name: known[name] for name in (*spec.param_order, *known) if name in known}
+    return msgspec.structs.replace(spec, params=ordered)
 
 
 def dag_hash(spec: DagSpec) -> str:

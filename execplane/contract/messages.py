@@ -163,7 +163,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     """The worker's report.
 
     outcome: "success" | "failed" | "skipped" | "reschedule" | "fail_without_retry" | "terminated" (told to stop, or
-    SIGTERM; `reason` says by whom) | "timeout" (execution_timeout).
+    SIGTERM; `reason` says by whom) | "timeout" (execution_timeout) | "no_files" (the DAG's files could not be had, so
+    that no code of the author's ran).
     """
 
     nonce: str

@@ -29,7 +29,8 @@ from execplane.kube.errors import KubeError
 from execplane.kube.mutation import Hook, find_hook, run_hook
 from execplane.kube.review import access
 from execplane.kube.watch import Changed, Interrupted, Listed, Watch, WatchEvent, WatchHealth
-from execplane.pods.build import BuildOptions, build_intent, build_pod
+from execplane.pods.build import BuildOptions, build_intent
+from execplane.pods.builder import PodBuilder
 from execplane.pods.hook import Mutate, Mutation
 from execplane.pods.identity import deployment_selector
 from execplane.pods.layers import layers_of
@@ -60,8 +61,7 @@ class KubernetesExecutor:
         self.client = client or Client(options.kube, self._clock)
         self._templates = Templates(options.pod_template_file)
         found = hook or find_hook()
-        self._mutate = in_process(found) if found is not None else None
-        self._build_options = BuildOptions(
+        build_options = BuildOptions(
             namespace=options.namespace,
             namespaces=options.namespaces,
             image=options.image,
@@ -70,6 +70,7 @@ class KubernetesExecutor:
             allow_command=options.allow_command,
             attempt_url=options.attempt_url,
         )
+        self._builder = PodBuilder(build_options, in_process(found) if found is not None else None)
         self._selector = deployment_selector(options.deployment_id)
         self.tracker = Tracker(self._clock)
         self._outbox = Outbox()
@@ -102,8 +103,7 @@ class KubernetesExecutor:
     def build(self, workload: Workload) -> Intent:
         """The pod that would be created, as bytes. Raises InvalidInput naming field and layer."""
         layers = layers_of(workload, self._templates.default(), self._templates.load)
-        built = build_pod(workload, layers, self._build_options, self._mutate)
-        return build_intent(built, workload, self.options.cluster)
+        return build_intent(self._builder.build(workload, layers), workload, self.options.cluster)
 
     def launch(self, intents: Sequence[Intent]) -> None:
         """Queue the creates in the order given; each is answered by one fact."""

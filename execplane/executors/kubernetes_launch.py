@@ -8,6 +8,7 @@ admission webhooks change specs.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -125,7 +126,7 @@ def asked_to_wait(fact: LaunchRefused) -> float:
 
 
 def _refused(intent: Intent, error: KubeError, options: KubernetesOptions, clock: Clock) -> LaunchRefused:
-    why, retry = explain_refusal(error)
+    why, retry = explain_refusal(error, intent.provenance)
     wait = error.retry_after_seconds
     if retry and not wait and isinstance(error, AccessDenied | Unauthorized):
         wait = options.quota_retry_seconds
@@ -142,8 +143,11 @@ _WEBHOOK = re.compile(r'admission webhook "([^"]+)"')
 _MISSING = re.compile(r'error looking up service account|no PriorityClass with name|namespaces "[^"]+" not found')
 
 
-def explain_refusal(error: KubeError) -> tuple[Diagnosis, bool]:
-    """Why a create was refused, and whether the same bytes may succeed later."""
+def explain_refusal(error: KubeError, provenance: Mapping[str, str] | None = None) -> tuple[Diagnosis, bool]:
+    """Why a create was refused, and whether the same bytes may succeed later.
+
+    `provenance`: the pod's, to name the layer that set a bad field; what is launched again after a restart has none.
+    """
     text = error.message
     webhook = _WEBHOOK.search(text)
     data: dict[str, Any] = {"status": error.status, "reason": error.reason}
@@ -156,7 +160,7 @@ def explain_refusal(error: KubeError) -> tuple[Diagnosis, bool]:
     if is_quota(error):
         return diagnosis(Category.QUOTA, f"The namespace's quota is used up: {text}", data=data), True
     if isinstance(error, BadRequest | TooLarge):
-        return _bad_spec(error, data), False
+        return _bad_spec(error, data, provenance or {}), False
     if isinstance(error, NotFound) or (isinstance(error, AccessDenied) and _MISSING.search(text)):
         # In a namespace that is seconds old, the default account is still being made.
         young = "/default: serviceaccount" in text
@@ -181,13 +185,25 @@ def _denied(error: AccessDenied, data: dict[str, Any]) -> tuple[Diagnosis, bool]
     return diagnosis(Category.ADMISSION_DENIED, sentence, hint=hint, data=data), False
 
 
-def _bad_spec(error: KubeError, data: dict[str, Any]) -> Diagnosis:
+def _bad_spec(error: KubeError, data: dict[str, Any], provenance: Mapping[str, str]) -> Diagnosis:
     causes = error.causes()
     data["fields"] = [field for field, _ in causes if field]
     said = "; ".join(f"{field}: {message}" for field, message in causes) or error.message
+    layers = sorted({layer for field in data["fields"] for layer in _set_by(field, provenance)})
+    where = f"in: {', '.join(layers)}" if layers else "in the pod template or the task's executor_config"
     return diagnosis(
         Category.LAUNCH_ERROR,
         f"The API server does not accept the pod: {said}",
-        hint="Mend the field in the layer that set it (see the pod's provenance).",
+        hint=f"Mend the field {where}.",
         data=data,
     )
+
+
+def _set_by(field: str, provenance: Mapping[str, str]) -> set[str]:
+    """The layers of a field as the API server names it: of all that lies below it, else of what it lies below."""
+
+    def within(path: str, whole: str) -> bool:
+        return path == whole or path.startswith((f"{whole}.", f"{whole}["))
+
+    below = {layer for path, layer in provenance.items() if within(path, field)}
+    return below or {layer for path, layer in provenance.items() if within(field, path)}

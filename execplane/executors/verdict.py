@@ -235,6 +235,13 @@ def _said(outcome: str, reason: str, error: ErrorInfo | None, fate: Gone | None,
             return _Finding(kind=_Kind.RESCHEDULE)
         case "terminated":
             return _stopped(task) or _terminated(reason, fate)
+        case "no_files":
+            return _stopped(task) or _Finding(
+                kind=_Kind.INFRA,
+                category="no_files",
+                sentence=f"The worker could not get the DAG's files, so the task never began ({reason}).",
+                hint="Look at the worker's way to the API, or at the image or volume that holds the files.",
+            )
         case "timeout":
             return _overdue(told)
         case "failed" | "fail_without_retry" if error is not None and error.type.endswith("SensorTimeout"):

@@ -131,12 +131,19 @@ def worker_start(workload: Workload) -> WorkerStart:
     )
 
 
+def start_argument(workload: Workload) -> str:
+    """The worker's last argument. The kubelet expands $(NAME) and halves $$; as an escape it is still the same JSON."""
+    return msgspec.json.encode(worker_start(workload)).decode().replace("$", "\\u0024")
+
+
+def attempt_url(workload: Workload, options: BuildOptions) -> str:
+    """Address of the attempt's page; "" where the deployment does not know its own."""
+    return options.attempt_url.format(attempt_id=workload.attempt_id) if options.attempt_url else ""
+
+
 def _stamped(tree: Node, workload: Workload, options: BuildOptions) -> tuple[Node, list[Layered]]:
     namespace = _namespace(tree, options)
     _check_command(tree, options)
-    url = options.attempt_url.format(attempt_id=workload.attempt_id) if options.attempt_url else ""
-    # The kubelet expands $(NAME) in args and halves $$; as an escape it is still the same JSON.
-    start = msgspec.json.encode(worker_start(workload)).decode().replace("$", "\\u0024")
     stamp = Stamper(tree)
     stamp.top("apiVersion", "v1")
     stamp.top("kind", "Pod")
@@ -144,12 +151,12 @@ def _stamped(tree: Node, workload: Workload, options: BuildOptions) -> tuple[Nod
     stamp.metadata("name", pod_name(workload.key, workload.deployment_id))
     stamp.metadata("namespace", namespace)
     stamp.entries("labels", identity_labels(workload, options.version))
-    stamp.entries("annotations", identity_annotations(workload, url))
+    stamp.entries("annotations", identity_annotations(workload, attempt_url(workload, options)))
     stamp.spec("restartPolicy", "Never")
     # Per-container restarts would run the task again in the same pod, whatever the pod's own policy says.
     stamp.base_without("restartPolicy")
     stamp.base_without("restartPolicyRules")
-    stamp.base("args", [*options.worker_args, start])
+    stamp.base("args", [*options.worker_args, start_argument(workload)])
     stamp.base("terminationMessagePath", "/dev/termination-log")
     # A worker that cannot even start leaves no message; then its last output tells more than nothing.
     stamp.base("terminationMessagePolicy", "FallbackToLogsOnError")

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -51,6 +52,7 @@ def pod_name(key: AttemptKey, deployment_id: str) -> str:
     return f"{slug}-{suffix}" if slug else suffix
 
 
+@lru_cache(maxsize=10_000)
 def _slug(dag_id: str, task_id: str, room: int) -> str:
     """`dag-task`; when both are long, each keeps half of the room."""
     dag, task = (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in (dag_id, task_id))
@@ -62,6 +64,7 @@ def _slug(dag_id: str, task_id: str, room: int) -> str:
     return f"{dag}-{task}".strip("-")
 
 
+@lru_cache(maxsize=10_000)
 def safe_label(value: str) -> str:
     """Airflow's rule: illegal characters are dropped; when that changed it or it is too long, a hash is added."""
     safe = re.sub(r"^[^a-zA-Z0-9]*|[^a-zA-Z0-9_\-.]|[^a-zA-Z0-9]*$", "", value)

@@ -269,7 +269,7 @@ class _Pass:
         states = []
         for row in sorted(todo, key=_by_map_index) if len(todo) > 1 else todo:
             state = row.state
-            if state is not TaskState.NONE and row.eligible_at is not None and row.eligible_at > self.now:
+            if row.eligible_at is not None and row.eligible_at > self.now:
                 self.wakes.append(row.eligible_at)
                 data = {"until": row.eligible_at.isoformat(), "cause": str(row.next_cause)}
                 self.waiting[row.id] = Waiting(code="eligible_at", data=data)

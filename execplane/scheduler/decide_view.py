@@ -25,6 +25,7 @@ class TaskRow:
     author_failures: int = 0
     infra_failures: int = 0
     eligible_at: datetime | None = None
+    """No attempt before: a delay, or an earlier attempt that may live on until then."""
     next_cause: Cause = Cause.FIRST
     """For up_for_retry and up_for_reschedule: the cause that the next attempt will carry."""
     skips: frozenset[str] = frozenset()

@@ -77,6 +77,7 @@ def _serialise(dag: DAG, bundle_root: str, defaults: Defaults) -> DagSpec:
         is_paused_upon_creation=dag.is_paused_upon_creation,
         render_template_as_native_obj=dag.render_template_as_native_obj,
         params=_params(dag, dag.params, spec),
+        param_order=tuple(dag.params),
         executor_config=executor_config.normalise(f"DAG {dag.dag_id!r}", dag.executor_config),
         tasks=tuple(tasks),
         groups=tuple(

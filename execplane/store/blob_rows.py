@@ -9,26 +9,34 @@ import hashlib
 import zlib
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from execplane.contract.errors import NotFound
 from execplane.store.models import Blob
+from execplane.store.prepared import Insert
+
+_INSERT = Insert(Blob, or_ignore=True)
+_LEVEL = 3
+"""Nearly as small as the default for what is a few kilobytes, in half the time."""
 
 
 def put_all(contents: Iterable[bytes], now: datetime) -> list[str]:
     """Store each content once; gives their SHA-256 digests in order. One statement, inside the caller's `write()`."""
     digests: list[str] = []
-    rows: dict[str, Blob] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for content in contents:
         digest = hashlib.sha256(content).hexdigest()
         digests.append(digest)
-        rows[digest] = Blob(
-            sha256=digest,
-            codec="zlib",
-            size_bytes=len(content),
-            data=zlib.compress(content, 6),
-            created_at=now,
-        )
-    Blob.objects.bulk_create(rows.values(), ignore_conflicts=True)
+        if digest not in rows:
+            rows[digest] = {
+                "sha256": digest,
+                "codec": "zlib",
+                "size_bytes": len(content),
+                "data": zlib.compress(content, _LEVEL),
+                "created_at": now,
+            }
+    # In one order: two writers of the same contents must not wait for each other.
+    _INSERT.many([rows[digest] for digest in sorted(rows)])
     return digests
 
 

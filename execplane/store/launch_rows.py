@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
-from django.db.models import BooleanField, Count, F, Func, Q, Sum
+from django.db.models import BooleanField, Count, F, Func, Q, QuerySet, Sum
 
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.states import AttemptState, TaskState
 from execplane.contract.workload import Handle
 from execplane.store import blob_rows
+from execplane.store.keyed import attempt_columns
 from execplane.store.models import Attempt, Dag, Pool
 from execplane.store.models.attempts import ACTIVE, ENDED
-from execplane.store.prepared import Parameter, Select
+from execplane.store.prepared import Parameter, Select, SelectIn
 
 OCCUPYING = [AttemptState.CLAIMED, AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
 IN_HAND = [AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
@@ -26,6 +29,8 @@ def _literally(states: Sequence[str]) -> Func:
     return Func(F("state"), template=f"%(expressions)s IN ({listed})", output_field=BooleanField())
 
 
+_EXECUTOR = Parameter("executor")
+_AFTER = Parameter("after_id")
 IS_ACTIVE = _literally(ACTIVE)
 HAS_ENDED = _literally(ENDED)
 
@@ -67,12 +72,14 @@ def candidates(
 
     Reads attempt_active.
     """
-    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.QUEUED)
-    rows = rows.exclude(pool__in=full_pools).exclude(dag_id__in=full_dags)
-    if after is not None:
-        behind = Q(priority__lt=after.priority) | Q(priority=after.priority, pk__gt=after.attempt_id)
-        rows = rows.filter(behind, priority__lte=after.priority)
-    fields = ("pk", "dag_id", "task_id", "pool", "slots", "priority", "max_per_dag", "not_claimed_reason")
+    if full_pools or full_dags or after is not None:
+        rows = _queued(executor).exclude(pool__in=full_pools).exclude(dag_id__in=full_dags)
+        if after is not None:
+            behind = Q(priority__lt=after.priority) | Q(priority=after.priority, pk__gt=after.attempt_id)
+            rows = rows.filter(behind, priority__lte=after.priority)
+        found = list(_as_candidates(rows, limit))
+    else:
+        found = _first_candidates(limit)(executor=executor)
     return [
         Candidate(
             attempt_id=pk,
@@ -84,24 +91,45 @@ def candidates(
             max_per_dag=max_per_dag,
             not_claimed_reason=reason,
         )
-        for pk, dag_id, task_id, pool, slots, priority, max_per_dag, reason in rows.order_by(
-            "-priority", "pk"
-        ).values_list(*fields)[:limit]
+        for pk, dag_id, task_id, pool, slots, priority, max_per_dag, reason in found
     ]
 
 
+def _queued(executor: str | Parameter) -> QuerySet[Attempt]:
+    return Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.QUEUED)
+
+
+def _as_candidates(rows: QuerySet[Attempt], limit: int) -> QuerySet[Attempt, tuple[Any, ...]]:
+    fields = ("pk", "dag_id", "task_id", "pool", "slots", "priority", "max_per_dag", "not_claimed_reason")
+    return rows.order_by("-priority", "pk").values_list(*fields)[:limit]
+
+
+@cache
+def _first_candidates(limit: int) -> Select:
+    """`limit` is one of few: the page's size, or an executor's claims a tick."""
+    return Select(lambda: _as_candidates(_queued(_EXECUTOR), limit))
+
+
+_ANY_QUEUED = Select(lambda: _queued(_EXECUTOR).values_list("pk")[:1])
+
+
 def any_queued(executor: str) -> bool:
-    return Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.QUEUED).exists()
+    return _ANY_QUEUED.first(executor=executor) is not None
 
 
-def occupied() -> Occupied:
-    """One grouped read of the active attempts (attempt_active): as large as what is alive, grouped by task."""
-    groups = (
+_OCCUPIED = Select(
+    lambda: (
         Attempt.objects.filter(IS_ACTIVE, state__in=OCCUPYING)
         .values_list("executor", "pool", "dag_id", "task_id")
         .annotate(n=Count("pk"), slots_sum=Sum("slots"))
         .order_by()
     )
+)
+
+
+def occupied() -> Occupied:
+    """One grouped read of the active attempts (attempt_active): as large as what is alive, grouped by task."""
+    groups = _OCCUPIED()
     by_executor: dict[str, int] = {}
     by_pool: dict[str, int] = {}
     by_dag: dict[str, int] = {}
@@ -116,23 +144,29 @@ def occupied() -> Occupied:
     )
 
 
+_POOLS = Select(lambda: Pool.objects.order_by("pk").values_list("name", "slots"))
+_LOCKED_POOLS = Select(lambda: Pool.objects.order_by("pk").select_for_update().values_list("name", "slots"))
+
+
 def pool_slots(*, lock: bool = False) -> dict[str, int]:
     """Slots by pool name, -1: no limit. `lock`: no other driver claims from pools until the caller's `write()` ends."""
-    rows = Pool.objects.order_by("pk")
-    if lock:
-        rows = rows.select_for_update()
-    return dict(rows.values_list("name", "slots"))
+    return dict((_LOCKED_POOLS if lock else _POOLS)())
 
 
 def paused_dags(executor: str) -> list[str]:
     """Paused DAGs of which an attempt is queued: nothing of theirs starts."""
-    queued = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.QUEUED).values("dag_id")
-    return list(Dag.objects.filter(paused=True, dag_id__in=queued).values_list("dag_id", flat=True))
+    return [dag_id for (dag_id,) in _PAUSED(executor=executor)]
+
+
+_PAUSED = Select(
+    lambda: Dag.objects.filter(paused=True, dag_id__in=_queued(_EXECUTOR).values("dag_id")).values_list("dag_id")
+)
+_MAX_ACTIVE_TASKS = Select(lambda: Dag.objects.filter(active=True).values_list("dag_id", "max_active_tasks"))
 
 
 def max_active_tasks() -> dict[str, int]:
     """Each active DAG's max_active_tasks."""
-    return dict(Dag.objects.filter(active=True).values_list("dag_id", "max_active_tasks"))
+    return dict(_MAX_ACTIVE_TASKS())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,23 +184,7 @@ class LaunchRow:
 
 def launch_rows(attempt_ids: Sequence[int]) -> list[LaunchRow]:
     """In the order of priority, then age."""
-    rows = (
-        Attempt.objects.filter(pk__in=attempt_ids)
-        .order_by("-priority", "pk")
-        .values_list(
-            "pk",
-            "dag_id",
-            "run_id",
-            "task_id",
-            "map_index",
-            "attempt_no",
-            "try_number",
-            "queue",
-            "pool",
-            "ti__dagrun__dag_version_id",
-            "ti__dagrun__bundle_id",
-        )
-    )
+    rows = sorted(_LAUNCH_ROWS(attempt_ids), key=lambda row: (-row[-1], row[0]))
     return [
         LaunchRow(
             attempt_id=pk,
@@ -179,8 +197,26 @@ def launch_rows(attempt_ids: Sequence[int]) -> list[LaunchRow]:
             dag_version_id=version,
             bundle=bundle,
         )
-        for pk, dag_id, run_id, task_id, map_index, attempt_no, try_number, queue, pool, version, bundle in rows
+        for pk, dag_id, run_id, task_id, map_index, attempt_no, try_number, queue, pool, version, bundle, _ in rows
     ]
+
+
+_LAUNCH_ROWS = SelectIn(
+    lambda keys: Attempt.objects.filter(pk__in=keys).values_list(
+        "pk",
+        "dag_id",
+        "run_id",
+        "task_id",
+        "map_index",
+        "attempt_no",
+        "try_number",
+        "queue",
+        "pool",
+        "ti__dagrun__dag_version_id",
+        "ti__dagrun__bundle_id",
+        "priority",
+    )
+)
 
 
 _HANDLE_FIELDS = (
@@ -227,18 +263,28 @@ def handles(attempt_ids: Sequence[int], *, with_body: bool = False) -> list[Hand
 
 def stopping(executor: str, *, after_id: int = 0, limit: int = 500) -> list[Handle]:
     """What was told to stop and is not confirmed dead, a page at a time by id. Reads attempt_active."""
-    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.STOPPING, pk__gt=after_id)
-    return [_handle(row) for row in rows.order_by("pk").values_list(*_HANDLE_FIELDS)[:limit]]
+    return [_handle(row) for row in _stopping(limit)(executor=executor, after_id=after_id)]
+
+
+@cache
+def _stopping(limit: int) -> Select:
+    rows = Attempt.objects.filter(IS_ACTIVE, executor=_EXECUTOR, state=AttemptState.STOPPING, pk__gt=_AFTER)
+    return Select(lambda: rows.order_by("pk").values_list(*_HANDLE_FIELDS)[:limit])
 
 
 def to_clean(executor: str, *, after_id: int = 0, limit: int = 500) -> list[tuple[Handle, bool]]:
     """Ended attempts whose pod or process is not cleaned up, with whether they failed, a page at a time by id. Reads
     attempt_to_clean."""
-    rows = Attempt.objects.filter(
-        HAS_ENDED, executor=executor, launched_at__isnull=False, cleaned_at=None, pk__gt=after_id
-    ).order_by("pk")
-    found = list(rows.values_list(*_HANDLE_FIELDS, "state")[:limit])
+    found = _to_clean(limit)(executor=executor, after_id=after_id)
     return [(_handle(row[:-1]), row[-1] in (AttemptState.FAILED, AttemptState.CANCELLED)) for row in found]
+
+
+@cache
+def _to_clean(limit: int) -> Select:
+    rows = Attempt.objects.filter(
+        HAS_ENDED, executor=_EXECUTOR, launched_at__isnull=False, cleaned_at=None, pk__gt=_AFTER
+    )
+    return Select(lambda: rows.order_by("pk").values_list(*_HANDLE_FIELDS, "state")[:limit])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,65 +295,29 @@ class EndingRow:
     key: AttemptKey
     state: AttemptState
     nonce: str
-    try_number: int
     author_failures: int
     infra_failures: int
     dag_version_id: int
     task_state: TaskState
     stop_reason: str
-    stop_actor: str
     stop_then: str
-    stop_at: datetime | None
     uid: str
-    executor: str
     heartbeat_at: datetime | None
 
 
-_ENDING = Select(
-    lambda: Attempt.objects.filter(pk=Parameter("attempt_id")).values_list(
-        "pk",
-        "dag_id",
-        "run_id",
-        "task_id",
-        "map_index",
-        "attempt_no",
-        "state",
-        "nonce",
-        "try_number",
-        "ti__author_failures",
-        "ti__infra_failures",
-        "ti__dagrun__dag_version_id",
-        "stop_reason",
-        "stop_actor",
-        "stop_then",
-        "stop_at",
-        "pod_uid",
-        "executor",
-        "ti__state",
-        "heartbeat_at",
-    )
+_ENDING = attempt_columns(
+    nonce="nonce",
+    author_failures="ti__author_failures",
+    infra_failures="ti__infra_failures",
+    dag_version_id="ti__dagrun__dag_version_id",
+    task_state="ti__state",
+    stop_reason="stop_reason",
+    stop_then="stop_then",
+    uid="pod_uid",
+    heartbeat_at="heartbeat_at",
 )
 
 
 def ending_row(attempt_id: int) -> EndingRow | None:
-    row = _ENDING.first(attempt_id=attempt_id)
-    if row is None:
-        return None
-    return EndingRow(
-        attempt_id=row[0],
-        key=AttemptKey(task=TaskKey(dag_id=row[1], run_id=row[2], task_id=row[3], map_index=row[4]), attempt_no=row[5]),
-        state=AttemptState(row[6]),
-        nonce=row[7],
-        try_number=row[8],
-        author_failures=row[9],
-        infra_failures=row[10],
-        dag_version_id=row[11],
-        stop_reason=row[12],
-        stop_actor=row[13],
-        stop_then=row[14],
-        stop_at=row[15],
-        uid=row[16],
-        executor=row[17],
-        task_state=TaskState(row[18]),
-        heartbeat_at=row[19],
-    )
+    row = _ENDING(attempt_id)
+    return None if row is None else EndingRow(**{**row, "task_state": TaskState(row["task_state"])})

@@ -39,6 +39,11 @@ def _insert(name: str, holder: str, expires: datetime) -> int:
     return 1
 
 
+def is_held(name: str) -> bool:
+    """Whether somebody holds it now."""
+    return Lease.objects.filter(pk=name, expires_at__gt=database_now()).exclude(holder="").exists()
+
+
 def free_of(holder: str) -> None:
     """Free whatever a holder that is known to be dead still holds; tokens go on growing from there."""
     with write():

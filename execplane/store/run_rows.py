@@ -5,12 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from execplane.contract.states import TaskState
 from execplane.store.models import Dag, DagRun, TaskInstance, XCom
+from execplane.store.prepared import Parameter, Select
+from execplane.store.queries.literal import run_type_in, state_in
+
+_NOW = Parameter("now")
+_LOOKED_BACK = 100
+"""Earlier runs in which a task is looked for that the run before does not have; one not found there counts as new."""
+_IS_ACTIVE = state_in(["queued", "running"])
+"""The condition of dagrun_active."""
+_IS_SCHEDULED = run_type_in(["scheduled"])
+"""The condition of dagrun_scheduled."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,9 +41,8 @@ class InstanceRow:
     map_length: int | None
 
 
-def instances(dagrun_id: int) -> list[InstanceRow]:
-    """All task instances of a run (task_instance_once): as many as the run has."""
-    fields = (
+_INSTANCES = Select(
+    lambda: TaskInstance.objects.filter(dagrun_id=Parameter("run_pk")).values_list(
         "pk",
         "task_id",
         "map_index",
@@ -45,7 +56,12 @@ def instances(dagrun_id: int) -> list[InstanceRow]:
         "skips",
         "map_length",
     )
-    rows = TaskInstance.objects.filter(dagrun_id=dagrun_id).values_list(*fields)
+)
+
+
+def instances(dagrun_id: int) -> list[InstanceRow]:
+    """All task instances of a run (task_instance_once): as many as the run has."""
+    rows = _INSTANCES(run_pk=dagrun_id)
     return [
         InstanceRow(
             id=row[0],
@@ -80,11 +96,15 @@ class PastRow:
 
 
 def past(dag_id: str, before: datetime, task_ids: Collection[str], *, scheduled_only: bool) -> PastRow | None:
-    """The run before `before` with the states of the asked tasks; None when there is no earlier run."""
-    earlier = DagRun.objects.filter(dag_id=dag_id, logical_date__lt=before)
+    """The run before `before` with the states of the asked tasks; None when there is no earlier run.
+
+    A task that the run before does not have is looked for in the newest _LOOKED_BACK ones. Reads
+    dagrun_logical_date_once (dagrun_scheduled when `scheduled_only`), then task_instance_once.
+    """
+    earlier = DagRun.objects.filter(dag_id=dag_id, logical_date__lt=before).order_by("-logical_date")
     if scheduled_only:
-        earlier = earlier.filter(run_type="scheduled")
-    previous = earlier.order_by("-logical_date").values_list("pk", "logical_date").first()
+        earlier = earlier.filter(_IS_SCHEDULED)
+    previous = earlier.values_list("pk", "logical_date").first()
     if previous is None:
         return None
     states: dict[str, list[TaskState]] = {}
@@ -92,24 +112,31 @@ def past(dag_id: str, before: datetime, task_ids: Collection[str], *, scheduled_
         "task_id", "state"
     ):
         states.setdefault(task_id, []).append(TaskState(state))
-    missing = set(task_ids) - set(states)
     seen = set(states)
+    missing = set(task_ids) - seen
     if missing:
-        rows = TaskInstance.objects.filter(dagrun__in=earlier, task_id__in=missing)
+        # Their keys, and no subquery: PostgreSQL would rather read all task instances of that name.
+        looked_at = list(earlier.values_list("pk", flat=True)[:_LOOKED_BACK])
+        rows = TaskInstance.objects.filter(dagrun_id__in=looked_at, task_id__in=missing)
         seen |= set(rows.values_list("task_id", flat=True).distinct())
     return PastRow(logical_date=previous[1], states=states, seen=frozenset(seen))
 
 
 def any_active_run(dag_id: str) -> bool:
     """Whether a run of the DAG is queued or running (dagrun_active)."""
-    return DagRun.objects.filter(dag_id=dag_id, state__in=["queued", "running"]).exists()
+    return DagRun.objects.filter(_IS_ACTIVE, dag_id=dag_id).exists()
 
 
 def later_runs_waiting(dag_id: str, after: datetime, now: datetime) -> list[int]:
-    """Running runs of the DAG that may depend on this one and would not be decided soon by themselves."""
-    rows = DagRun.objects.filter(dag_id=dag_id, state="running", logical_date__gt=after)
+    """Running runs of the DAG that may depend on this one and would not be decided soon by themselves; the next 100.
+
+    Reads dagrun_active: as many rows as the DAG has running runs. Their dates are compared here, because with them in
+    the statement SQLite would rather walk all later runs.
+    """
+    rows = DagRun.objects.filter(_IS_ACTIVE, dag_id=dag_id, state="running").order_by()
     rows = rows.filter(Q(decide_at=None) | Q(decide_at__gt=now))
-    return list(rows.order_by("logical_date").values_list("pk", flat=True)[:100])
+    later = [(date, pk) for date, pk in rows.values_list("logical_date", "pk") if date is not None and date > after]
+    return [pk for _, pk in sorted(later)[:100]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,26 +175,46 @@ def _due(row: tuple[Any, ...]) -> DueDag:
 
 
 def due_dags(now: datetime, *, limit: int) -> list[DueDag]:
-    """Unpaused DAGs whose next run is due and that may have one more active run. Reads dag_due."""
+    """Unpaused DAGs whose next run is due and that may have one more active run. Reads dag_due, then dagrun_active."""
+    return [_due(row) for row in _due_dags(limit)(now=now)]
+
+
+@cache
+def _due_dags(limit: int) -> Select:
+    active = DagRun.objects.filter(_IS_ACTIVE, dag=OuterRef("pk")).order_by().values("dag").annotate(n=Count("pk"))
     rows = (
-        Dag.objects.filter(paused=False, active=True, next_run_at__lte=now, latest_version__isnull=False)
-        .annotate(n=Count("runs", filter=Q(runs__state__in=["queued", "running"])))
+        Dag.objects.filter(paused=False, active=True, next_run_at__lte=_NOW, latest_version__isnull=False)
+        .annotate(n=Coalesce(Subquery(active.values("n")), 0))
         .filter(n__lt=F("max_active_runs"))
         .order_by("next_run_at")
     )
-    return [_due(row) for row in rows.values_list(*_DUE_FIELDS)[:limit]]
+    return Select(lambda: rows.values_list(*_DUE_FIELDS)[:limit])
 
 
 def next_due_dag_at(now: datetime) -> datetime | None:
     """When the next scheduled run falls due after `now`. Reads dag_due."""
-    rows = Dag.objects.filter(paused=False, active=True, next_run_at__gt=now)
-    return rows.order_by("next_run_at").values_list("next_run_at", flat=True).first()
+    row = _NEXT_DUE.first(now=now)
+    return None if row is None else row[0]
+
+
+_NEXT_DUE = Select(
+    lambda: (
+        Dag.objects.filter(paused=False, active=True, next_run_at__gt=_NOW)
+        .order_by("next_run_at")
+        .values_list("next_run_at")[:1]
+    )
+)
 
 
 def dags_to_plan(*, limit: int) -> list[DueDag]:
     """DAGs whose next run must be computed. Reads dag_replan."""
+    return [_due(row) for row in _to_plan(limit)()]
+
+
+@cache
+def _to_plan(limit: int) -> Select:
     rows = Dag.objects.filter(replan=True, active=True, latest_version__isnull=False)
-    return [_due(row) for row in rows.values_list(*_DUE_FIELDS)[:limit]]
+    return Select(lambda: rows.values_list(*_DUE_FIELDS)[:limit])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,9 +233,9 @@ def due_dag(dag_id: str) -> DueDag | None:
 
 
 def last_scheduled(dag_id: str) -> LastScheduled | None:
-    """The newest scheduled run by logical date."""
+    """The newest scheduled run by logical date. Reads one row of dagrun_scheduled."""
     row = (
-        DagRun.objects.filter(dag_id=dag_id, run_type="scheduled", logical_date__isnull=False)
+        DagRun.objects.filter(_IS_SCHEDULED, dag_id=dag_id, logical_date__isnull=False)
         .order_by("-logical_date")
         .values_list("logical_date", "data_interval_start", "data_interval_end", "run_after")
         .first()

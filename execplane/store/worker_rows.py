@@ -9,10 +9,12 @@ from typing import Any
 
 from django.db.models import Count
 
-from execplane.contract.keys import AttemptKey, TaskKey
+from execplane.contract.keys import AttemptKey
 from execplane.contract.states import AttemptState
-from execplane.store.models import Attempt, DagRun, TaskInstance, XCom
-from execplane.store.prepared import Parameter, Select
+from execplane.store.keyed import attempt_columns
+from execplane.store.models import DagRun, TaskInstance, XCom
+from execplane.store.prepared import Named, Parameter
+from execplane.store.queries.literal import state_in
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,51 +49,36 @@ class ClaimRow:
     bundle: str
 
 
-_CLAIM_FIELDS = (
-    "pk", "dag_id", "run_id", "task_id", "map_index", "attempt_no", "state", "executor", "namespace", "pod_name",
-    "try_number", "pool", "queue", "priority", "ti_id", "ti__author_failures", "ti__first_started_at",
-    "ti__dagrun_id", "ti__dagrun__run_type", "ti__dagrun__logical_date", "ti__dagrun__data_interval_start",
-    "ti__dagrun__data_interval_end", "ti__dagrun__run_after", "ti__dagrun__queued_at", "ti__dagrun__started_at",
-    "ti__dagrun__conf", "ti__dagrun__triggered_by", "ti__dagrun__dag_version_id", "ti__dagrun__dag_version__hash",
-    "ti__dagrun__bundle_id",
-)  # fmt: skip
-
-
-_CLAIM = Select(lambda: Attempt.objects.filter(pk=Parameter("attempt_id")).values_list(*_CLAIM_FIELDS))
+_CLAIM = attempt_columns(
+    executor="executor",
+    namespace="namespace",
+    pod_name="pod_name",
+    try_number="try_number",
+    pool="pool",
+    queue="queue",
+    priority="priority",
+    ti_id="ti_id",
+    author_failures="ti__author_failures",
+    first_started_at="ti__first_started_at",
+    run_pk="ti__dagrun_id",
+    run_type="ti__dagrun__run_type",
+    logical_date="ti__dagrun__logical_date",
+    interval_start="ti__dagrun__data_interval_start",
+    interval_end="ti__dagrun__data_interval_end",
+    run_after="ti__dagrun__run_after",
+    queued_at="ti__dagrun__queued_at",
+    started_at="ti__dagrun__started_at",
+    conf="ti__dagrun__conf",
+    triggered_by="ti__dagrun__triggered_by",
+    dag_version_id="ti__dagrun__dag_version_id",
+    dag_version_hash="ti__dagrun__dag_version__hash",
+    bundle="ti__dagrun__bundle_id",
+)
 
 
 def claim_row(attempt_id: int) -> ClaimRow | None:
-    row = _CLAIM.first(attempt_id=attempt_id)
-    if row is None:
-        return None
-    return ClaimRow(
-        attempt_id=row[0],
-        key=AttemptKey(task=TaskKey(dag_id=row[1], run_id=row[2], task_id=row[3], map_index=row[4]), attempt_no=row[5]),
-        state=AttemptState(row[6]),
-        executor=row[7],
-        namespace=row[8],
-        pod_name=row[9] or "",
-        try_number=row[10],
-        pool=row[11],
-        queue=row[12],
-        priority=row[13],
-        ti_id=row[14],
-        author_failures=row[15],
-        first_started_at=row[16],
-        run_pk=row[17],
-        run_type=row[18],
-        logical_date=row[19],
-        interval_start=row[20],
-        interval_end=row[21],
-        run_after=row[22],
-        queued_at=row[23],
-        started_at=row[24],
-        conf=row[25],
-        triggered_by=row[26],
-        dag_version_id=row[27],
-        dag_version_hash=row[28],
-        bundle=row[29],
-    )
+    row = _CLAIM(attempt_id)
+    return None if row is None else ClaimRow(**{**row, "pod_name": row["pod_name"] or ""})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,23 +90,22 @@ class PreviousSuccess:
     ended_at: datetime | None
 
 
-_PREVIOUS_SUCCESS = Select(
-    lambda: (
-        DagRun.objects.filter(dag=Parameter("dag_id"), state="success", logical_date__lt=Parameter("before"))
-        .order_by("-logical_date")
-        .values_list("logical_date", "data_interval_start", "data_interval_end", "started_at", "ended_at")[:1]
-    )
+_PREVIOUS_SUCCESS = Named(
+    lambda: DagRun.objects.filter(
+        state_in(["success"]), dag=Parameter("dag_id"), logical_date__lt=Parameter("before")
+    ).order_by("-logical_date")[:1],
+    logical_date="logical_date",
+    interval_start="data_interval_start",
+    interval_end="data_interval_end",
+    started_at="started_at",
+    ended_at="ended_at",
 )
 
 
 def previous_success(dag_id: str, before: datetime) -> PreviousSuccess | None:
-    """The newest successful run of the DAG with an earlier logical date."""
+    """The newest successful run of the DAG with an earlier logical date. Reads one row of dagrun_success."""
     row = _PREVIOUS_SUCCESS.first(dag_id=dag_id, before=before)
-    if row is None:
-        return None
-    return PreviousSuccess(
-        logical_date=row[0], interval_start=row[1], interval_end=row[2], started_at=row[3], ended_at=row[4]
-    )
+    return None if row is None else PreviousSuccess(**row)
 
 
 def mapped_lengths(run_pk: int, task_ids: Collection[str]) -> dict[str, int]:
@@ -180,7 +166,7 @@ def logical_date(pk: int) -> datetime | None:
 
 
 def runs_up_to(dag_id: str, logical_date: datetime, *, limit: int) -> list[int]:
-    """The run at `logical_date` and those before it, newest first."""
+    """The run at `logical_date` and those before it, newest first. Reads dagrun_logical_date_once."""
     rows = DagRun.objects.filter(dag_id=dag_id, logical_date__lte=logical_date).order_by("-logical_date")
     return list(rows.values_list("pk", flat=True)[:limit])
 
@@ -196,41 +182,11 @@ class LiveAttempt:
     stop_reason: str
     ti_id: int
     run_pk: int
-    log_offset: int
-    bundle: str
 
 
-_LIVE = Select(
-    lambda: Attempt.objects.filter(pk=Parameter("attempt_id")).values_list(
-        "pk",
-        "dag_id",
-        "run_id",
-        "task_id",
-        "map_index",
-        "attempt_no",
-        "state",
-        "nonce",
-        "stop_reason",
-        "ti_id",
-        "ti__dagrun_id",
-        "log_offset",
-        "ti__dagrun__bundle_id",
-    )
-)
+_LIVE = attempt_columns(nonce="nonce", stop_reason="stop_reason", ti_id="ti_id", run_pk="ti__dagrun_id")
 
 
 def live_attempt(attempt_id: int) -> LiveAttempt | None:
-    row = _LIVE.first(attempt_id=attempt_id)
-    if row is None:
-        return None
-    return LiveAttempt(
-        attempt_id=row[0],
-        key=AttemptKey(task=TaskKey(dag_id=row[1], run_id=row[2], task_id=row[3], map_index=row[4]), attempt_no=row[5]),
-        state=AttemptState(row[6]),
-        nonce=row[7],
-        stop_reason=row[8],
-        ti_id=row[9],
-        run_pk=row[10],
-        log_offset=row[11],
-        bundle=row[12],
-    )
+    row = _LIVE(attempt_id)
+    return None if row is None else LiveAttempt(**row)

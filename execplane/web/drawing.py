@@ -85,8 +85,11 @@ def _task_node(box: layout.Box, task: TaskSpec, label: str, cell: Cell | None) -
 
 
 def _sub(task: TaskSpec, cell: Cell | None) -> str:
+    """The state comes first: colour is never alone, and a long operator is cut at its end."""
     if cell is not None and cell.states:
-        return f"{task.operator} [{cell.total}]"
+        return f"{words.state_label(cell.state)} [{cell.total}] · {task.operator}"
+    if cell is not None:
+        return f"{words.state_label(cell.state)} · {task.operator}"
     return f"{task.operator} [ ]" if task.mapped else task.operator
 
 

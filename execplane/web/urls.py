@@ -11,7 +11,7 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 
 from execplane.web.errors import shown
-from execplane.web.views import attempts, changes, dag, dags, login, runs, system
+from execplane.web.views import attempts, changes, dag, dags, login, runs, secrets, system
 
 
 def home(request: HttpRequest) -> HttpResponseRedirect:
@@ -64,9 +64,17 @@ urlpatterns: list[URLPattern] = [
     page(f"{ATTEMPT}/pod.yaml", attempts.pod_yaml, "attempt-pod-yaml"),
     page(f"{ATTEMPT}/rendered", attempts.rendered, "attempt-rendered"),
     page(f"{ATTEMPT}/xcoms", attempts.xcoms, "attempt-xcoms"),
+    page(f"{ATTEMPT}/xcoms/value", attempts.xcom_value, "attempt-xcom-value"),
     page(f"{ATTEMPT}/cancel", changes.cancel, "attempt-cancel"),
     page("pods", system.pods, "pods"),
     page("pools", system.pools, "pools"),
     page("import-errors", system.import_errors, "import-errors"),
     page("loops", system.loops, "loops"),
+    page("audit", system.audit_log, "audit"),
+    page("variables", secrets.variables, "variables"),
+    page("variables/set", secrets.set_variable, "variable-set"),
+    page("variables/delete", secrets.delete_variable, "variable-delete"),
+    page("connections", secrets.connections, "connections"),
+    page("connections/set", secrets.set_connection, "connection-set"),
+    page("connections/delete", secrets.delete_connection, "connection-delete"),
 ]

@@ -20,7 +20,7 @@ import msgspec
 
 from execplane import __version__
 from execplane.contract.clock import Clock
-from execplane.contract.errors import ExecplaneError, Unavailable
+from execplane.contract.errors import ExecplaneError
 from execplane.contract.logs import LogRecord
 from execplane.contract.messages import ClaimAnswer, ClaimRequest, End, EndAnswer, ErrorInfo, Verdict
 from execplane.contract.process import ExitCode
@@ -134,9 +134,7 @@ class _Attempt:
                 claim, self._client, self._options, patience_seconds=claim.self_fence_seconds
             )
         except ExecplaneError as error:
-            # That the files could not be had is not the author's fault.
-            outcome = "terminated" if isinstance(error, Unavailable) else "failed"
-            result = Result(outcome=outcome, reason=str(error), error=error_info(error))
+            result = Result(outcome="no_files", reason=str(error), error=error_info(error))
         else:
             result = None
         if self._signals.terminated:

@@ -16,7 +16,7 @@ function apply() {
 function fit(least = MIN) {
   const svg = box().querySelector("svg.graph");
   const scroll = box().querySelector(".graph-scroll");
-  const wanted = Math.min((scroll.clientWidth - 4) / svg.dataset.w, (parseFloat(getComputedStyle(scroll).maxHeight) - 4) / svg.dataset.h, 1);
+  const wanted = Math.min((scroll.clientWidth - 4) / svg.dataset.w, ((parseFloat(getComputedStyle(scroll).maxHeight) || innerHeight) - 4) / svg.dataset.h, 1);
   scale = Math.max(least, wanted);
   apply();
 }

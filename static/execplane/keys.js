@@ -1,6 +1,8 @@
 // The keyboard: letters act when nobody is typing; every shortcut is also a visible link or button.
 
-const GO = { d: "/dags", r: "/runs", p: "/pods", i: "/import-errors", l: "/loops" };
+const GO = {
+  d: "/dags", r: "/runs", p: "/pods", o: "/pools", i: "/import-errors", l: "/loops", a: "/audit", v: "/variables", c: "/connections",
+};
 let prefix = 0;
 
 function typing(target) {
@@ -59,9 +61,11 @@ export function start() {
       return;
     }
     if (typing(event.target) || document.querySelector("dialog[open]")) return;
-    if (performance.now() - prefix < 1200 && prefix && GO[event.key]) {
+    // Only where the menu leads, too: readers have no Variables.
+    const link = prefix && performance.now() - prefix < 1200 && document.querySelector(`.nav a[href="${GO[event.key]}"]`);
+    if (link) {
       event.preventDefault();
-      location.assign(GO[event.key]);
+      location.assign(link.href);
       return;
     }
     prefix = event.key === "g" ? performance.now() : 0;

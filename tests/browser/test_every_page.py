@@ -36,7 +36,13 @@ PAGES = (
     "/pools",
     "/import-errors",
     "/loops",
+    "/audit",
+    "/variables",
+    "/variables/set",
+    "/connections",
+    "/connections/set",
 )
+ADMIN = ("/admin/", "/admin/execplane/pool/", "/admin/execplane/pool/add/", "/admin/execplane/user/")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -52,6 +58,27 @@ def test_pages_fit_and_leave_the_console_empty(
         assert wide <= room, f"{path} is {wide} px wide on {room}"
         # Attached is enough: on a phone only its dot is to be seen.
         page.wait_for_selector("#live-state[data-state=live]", state="attached")
+
+
+def test_nothing_is_cut_between_a_phone_and_a_desk(window: Callable[..., Window], ran: dict[str, int]) -> None:
+    one = window()
+    for path in ("/dags", "/dags/shop/runs/first", "/runs", "/pods?view=ended", "/audit", "/loops", "/attempts/{talk}"):
+        page = one.open(path.format(**ran))
+        for width in (1240, 1081, 1080, 941, 940, 600, 320):
+            page.set_viewport_size({"width": width, "height": 800})
+            wide, head = page.evaluate(
+                "[document.documentElement.scrollWidth, document.querySelector('.top').offsetHeight]"
+            )
+            assert wide <= width, f"{path} is {wide} px wide on {width}"
+            assert head < 60, f"the head of {path} breaks into two lines on {width}"
+
+
+def test_the_admin_works_under_our_policy_with_an_empty_console(window: Callable[..., Window]) -> None:
+    one = window()
+    for path in ADMIN:
+        page = one.open(path)
+        page.wait_for_load_state("load")
+        assert page.locator("#site-name").is_visible(), path
 
 
 def test_the_theme_can_be_switched_and_stays(window: Callable[..., Window]) -> None:

@@ -163,3 +163,65 @@ def test_times_are_utc_until_the_reader_wants_local_ones(window: Open, ran: dict
     )
     page.locator("#zone").click()
     assert page.evaluate("localStorage.getItem('execplane.zone')") == "local"
+
+
+def test_documentation_is_rendered_and_stays_open(window: Open, ran: dict[str, int]) -> None:
+    page = window().open("/dags/shop")
+    page.get_by_text("Documentation").click()
+
+    expect(page.locator(".prose td em")).to_have_text("ada")
+    expect(page.locator(".prose img")).to_have_count(0)
+
+
+def test_a_variable_is_made_changed_and_deleted_in_dialogs(window: Open) -> None:
+    page = window().open("/variables")
+    page.get_by_role("link", name="New Variable").click()
+    dialog = page.locator("dialog[open]")
+    dialog.get_by_role("button", name="Save").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("1 to 250 characters")
+    dialog.locator("[name=name]").fill("token")
+    dialog.locator("[name=value]").fill("s3cret-word")
+    dialog.get_by_role("button", name="Save").click()
+    expect(page.locator("#toasts")).to_contain_text("The Variable token is set.")
+    expect(page.locator("main")).not_to_contain_text("s3cret-word")
+
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    expect(dialog.locator("[name=value]")).to_have_value("")
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    page.get_by_role("link", name="Delete token").click()
+    dialog.get_by_role("button", name="Delete Variable").click()
+    expect(page.locator("main")).to_contain_text("No Variables")
+
+
+def test_every_dialog_closes_by_escape_and_gives_the_focus_back(window: Open, ran: dict[str, int]) -> None:
+    one = window()
+    for path, key in (("/dags/shop", "t"), ("/dags/shop/runs/first", "c"), (f"/attempts/{ran['broken']}", "c")):
+        page = one.open(path)
+        page.locator(f"[data-key={key}]").focus()
+        page.keyboard.press(key)
+        expect(page.locator("dialog[open]")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog[open]")).to_have_count(0)
+        expect(page.locator(f"[data-key={key}]")).to_be_focused()
+
+
+def test_the_first_tab_skips_to_the_content(window: Open, ran: dict[str, int]) -> None:
+    page = window().open("/dags")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    expect(page.locator(".skip")).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+
+
+def test_what_was_done_stands_in_the_audit_log(window: Open, ran: dict[str, int]) -> None:
+    page = window().open("/dags/shop/runs/first/details")
+    expect(page.locator(".changes")).to_contain_text("trigger")
+    page.keyboard.press("g")
+    page.keyboard.press("a")
+    page.wait_for_url("**/audit")
+    page.get_by_role("link", name="shop/first").first.click()
+
+    page.wait_for_url("**/dags/shop/runs/first")

@@ -1,7 +1,12 @@
-"""One running execplane per executor for the whole suite; tests that restart it leave it running again."""
+"""One running execplane per executor for the whole suite; tests that restart it leave it running again.
+
+`EXECPLANE_TEST_DATABASE=postgresql` runs them on PostgreSQL, with the local executor: what an executor does is the same
+on both databases, what the ledger makes of it need not be.
+"""
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +17,12 @@ from tests.conformance.deployed import Deployed
 from tests.conformance.recorder import Recorder
 from tests.parts.eventually import eventually
 from tests.parts.kubernetes.cluster import Cluster
+from tests.parts.postgres import Postgres
 from tests.parts.standalone import Standalone
 
 DAGS = Path(__file__).parent / "dags"
-EXECUTORS = ("local", "sequential", "kubernetes")
+ON_POSTGRESQL = os.environ.get("EXECPLANE_TEST_DATABASE") == "postgresql"
+EXECUTORS = ("local",) if ON_POSTGRESQL else ("local", "sequential", "kubernetes")
 SETTINGS = {
     "worker__heartbeat_seconds": "1",
     "worker__grace_seconds": "5",
@@ -36,6 +43,12 @@ def deployed(
 ) -> Iterator[Deployed]:
     executor: str = request.param
     home = tmp_path_factory.mktemp(executor) / "home"
+    if ON_POSTGRESQL:
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.create_database(f"conformance_{executor}")
+        standalone = Standalone(home, DAGS, executor=executor, database_url=url, **SETTINGS)
+        yield from _started(Deployed(executor, standalone, recorder, database_url=url))
+        return
     if executor != "kubernetes":
         yield from _started(Deployed(executor, Standalone(home, DAGS, executor=executor, **SETTINGS), recorder))
         return

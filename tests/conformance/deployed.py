@@ -18,6 +18,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
+
 from tests.conformance.recorder import Recorder, Visit
 from tests.parts.eventually import eventually, scaled
 from tests.parts.kubernetes.cluster import Cluster, KubectlError
@@ -35,13 +39,14 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Deployed:
-    """`cluster` and `namespace` are there when the executor makes pods."""
+    """`cluster` and `namespace` are there when the executor makes pods; `database_url` when it is not SQLite."""
 
     executor: str
     standalone: Standalone
     recorder: Recorder
     cluster: Cluster | None = None
     namespace: str = ""
+    database_url: str = ""
     _started: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -62,7 +67,11 @@ class Deployed:
         return run_id
 
     def query(self, sql: str, *arguments: object) -> list[SimpleNamespace]:
-        """Rows of the ledger, read beside the running server."""
+        """Rows of the ledger, read beside the running server; `?` stands for an argument, JSON comes as text."""
+        if self.database_url:
+            with psycopg.connect(self.database_url, row_factory=dict_row) as server:
+                set_json_loads(lambda text: text, server)
+                return [SimpleNamespace(**row) for row in server.execute(sql.replace("?", "%s"), arguments)]
         with closing(sqlite3.connect(f"file:{self.standalone.home / 'execplane.sqlite3'}?mode=ro", uri=True)) as base:
             base.row_factory = sqlite3.Row
             return [SimpleNamespace(**dict(row)) for row in base.execute(sql, arguments)]

@@ -15,7 +15,8 @@ def plans(run: Callable[[], Any]) -> str:
     sent: list[tuple[str, Any]] = []
 
     def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        sent.append((sql, params))
+        if sql.startswith("SELECT"):
+            sent.append((sql, params))
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(note):
@@ -49,8 +50,8 @@ def name_of(index: str) -> str:
 def _automatic(table: str, columns: list[str]) -> str:
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA index_list({table})")
-        for _, name, *_ in cursor.fetchall():
+        for _, name, unique, *_ in cursor.fetchall():
             cursor.execute(f"PRAGMA index_info({name})")
-            if [row[2] for row in cursor.fetchall()] == columns:
+            if unique and [row[2] for row in cursor.fetchall()] == columns:
                 return str(name)
     raise AssertionError(f"no index of {table} over {columns}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from execplane.actions import dags as dag_actions
 from execplane.actions import runs as run_actions
@@ -12,6 +14,7 @@ from execplane.actions import tasks
 from execplane.actions.actor import Actor
 from execplane.contract.dag import DagSpec, ExpandArg, MappedSpec, TaskSpec, XComRef
 from execplane.contract.errors import Conflict, Forbidden, InvalidInput, NotFound
+from execplane.store.database import write
 from execplane.store.deployment import identity
 from execplane.store.models import Audit, DagRun, TaskInstance
 from execplane.store.transitions import runs
@@ -95,6 +98,19 @@ def test_past_and_future_take_the_other_days_with_them(ended: list[int], clock: 
     assert days(past=True, future=True) == {"day0", "day1", "day2"}
     assert states(ended[1])[("sum", -1)] == "upstream_failed", "a dry run changes nothing"
     assert not Audit.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_preview_of_a_clear_waits_for_nobody(ended: list[int], clock: TestClock) -> None:
+    def preview() -> int:
+        try:
+            return len(run_actions.clear(ADA, "orders", "day1", dry_run=True, clock=clock))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads, write():
+        DagRun.objects.select_for_update().get(pk=ended[1])
+        assert threads.submit(preview).result(timeout=10) == 5
 
 
 def test_one_instance_of_a_mapped_task_can_be_cleared_alone(ended: list[int], clock: TestClock) -> None:

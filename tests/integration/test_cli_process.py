@@ -47,6 +47,18 @@ def test_a_home_without_tables_is_told_to_migrate_and_then_works(tmp_path: Path)
     assert (after.returncode, after.stdout) == (0, "[]\n")
 
 
+def test_variables_and_connections_are_set_and_deleted_in_a_fresh_process(tmp_path: Path) -> None:
+    assert run(tmp_path, "migrate").returncode == 0
+    for words in (
+        ("variables", "set", "table", "orders"),
+        ("connections", "set", "db", "postgres://u:p@host/orders"),
+        ("variables", "delete", "table"),
+        ("connections", "delete", "db"),
+    ):
+        said = run(tmp_path, *words)
+        assert (said.returncode, said.stderr) == (0, ""), words
+
+
 def test_a_database_that_is_gone_ends_status_with_code_4(tmp_path: Path) -> None:
     url = "postgresql://nobody:hush@127.0.0.1:9/none"
     said = run(tmp_path, "status", EXECPLANE_DATABASE_URL=url)

@@ -93,6 +93,17 @@ def test_queue_age_and_last_create_and_success_are_told(web: str) -> None:
     assert as_json["active_runs"] == {"queued": 1}
 
 
+def test_attempts_whose_executor_is_gone_from_the_settings_are_named_with_what_to_do(web: str) -> None:
+    say_alive("scheduler", "parsing", "driver:local")
+    pk = save_run(save_dag())
+    save_attempt(pk, "extract", state="running", executor="kubernetes")
+    save_attempt(pk, "load", state="stopping", executor="kubernetes")
+    (problem,) = execplane("status", "-o", "json").json["problems"]
+    assert "2 attempts (1 running, 1 stopping) of the executor kubernetes" in problem
+    assert "EXECPLANE_EXECUTORS" in problem
+    assert "execplane tasks mark" in problem
+
+
 def test_a_web_server_that_is_down_is_named_and_the_rest_is_still_told() -> None:
     say_alive("scheduler", "parsing", "driver:local")
     said = execplane("status", "-o", "json")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 
 from execplane.actions import dags as dag_actions
@@ -14,6 +17,8 @@ from execplane.contract.states import RunState, TaskState
 from execplane.scheduler import loop as loop_module
 from execplane.scheduler.calendar import Calendar
 from execplane.scheduler.loop import SchedulerLoop, SchedulerOptions
+from execplane.store import dag_versions
+from execplane.store.dag_versions import FileResult
 from execplane.store.deployment import identity
 from execplane.store.models import Dag, DagRun, TaskInstance
 from execplane.store.transitions import clearing, runs
@@ -131,6 +136,30 @@ def test_a_waiting_run_starts_as_soon_as_another_ends_the_oldest_first(loop: Sch
     assert [DagRun.objects.get(pk=pk).state for pk in pks] == ["success", "running", "queued"]
 
 
+def test_a_raised_max_active_runs_lets_runs_start_that_wait_with_an_older_version(
+    loop: SchedulerLoop, clock: TestClock
+) -> None:
+    narrow = DagSpec(dag_id="one", file="d.py", max_active_runs=1, tasks=(WORK,))
+    version = save_dag(narrow, clock.now())
+    pks = [
+        runs.create_run(new_run("one", version, f"r{n}", clock.now() + timedelta(seconds=n)), now=clock.now())
+        for n in range(3)
+    ]
+    DagRun.objects.update(decide_at=clock.now())
+    tick(loop, clock)
+    assert [DagRun.objects.get(pk=pk).state for pk in pks] == ["running", "queued", "queued"]
+    assert DagRun.objects.get(pk=pks[1]).reason == "The DAG has 1 runs running, its max_active_runs."
+
+    wider = FileResult(file="d.py", dags=(msgspec.structs.replace(narrow, max_active_runs=2),))
+    dag_versions.save_files("dags", "b" * 64, [wider], paused_at_creation=False, now=clock.now())
+    clock.advance(120)
+    tick(loop, clock)
+
+    assert [DagRun.objects.get(pk=pk).state for pk in pks] == ["running", "running", "queued"]
+    assert DagRun.objects.get(pk=pks[1]).dag_version_id == version.pk
+    assert DagRun.objects.get(pk=pks[2]).reason == "The DAG has 2 runs running, its max_active_runs."
+
+
 def test_a_later_run_that_waits_for_an_earlier_one_is_decided_when_that_ends(
     loop: SchedulerLoop, clock: TestClock
 ) -> None:
@@ -169,3 +198,24 @@ def test_a_paused_dag_starts_nothing_until_it_goes_on(loop: SchedulerLoop, clock
 
     assert DagRun.objects.get().state == "running"
     assert TaskInstance.objects.get().state == "queued"
+
+
+def test_an_unpause_that_commits_while_a_run_is_read_is_not_missed(
+    loop: SchedulerLoop, clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL a run that waited for the unpause's lock is read anew, but the DAG beside it is not."""
+    save_dag(DagSpec(dag_id="one", file="d.py", tasks=(WORK,)), clock.now())
+    dag_actions.pause(ADA, "one", clock=clock)
+    dag_actions.trigger(ADA, "one", run_id="by-hand", clock=clock)
+    real = runs.lock_due_run
+
+    @contextmanager
+    def with_an_old_dag(now: datetime) -> Iterator[runs.LockedRun | None]:
+        with real(now) as run:
+            dag_actions.unpause(ADA, "one", clock=clock)
+            yield run
+
+    monkeypatch.setattr(runs, "lock_due_run", with_an_old_dag)
+    assert loop.decide_one(clock.now())
+
+    assert (DagRun.objects.get().state, DagRun.objects.get().reason) == ("running", "")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from pytest_django.fixtures import Settings
 
-from execplane.store.models import Attempt, DagRun, TaskInstance, User
+from execplane.blobs.files import FileBlobOptions, FileBlobStore
+from execplane.contract.dag import DagSpec, TaskSpec
+from execplane.store.models import Attempt, DagRun, TaskInstance, User, XCom
 from execplane.web import wiring
 from tests.conftest import TestClock
 from tests.integration import web_rows
@@ -65,7 +70,10 @@ def addresses(attempt: Attempt) -> list[str]:
         reverse("task", args=[dag, run, "mapped"]),
         reverse("mapped-task", args=[dag, run, "mapped", 1]),
         *(reverse(f"attempt{tab}", args=[attempt.pk]) for tab in ("", "-timeline", "-pod", "-rendered", "-xcoms")),
-        *(reverse(name) for name in ("runs", "pods", "pools", "import-errors", "loops")),
+        *(
+            reverse(name)
+            for name in ("runs", "pods", "pools", "import-errors", "loops", "audit", "variables", "connections")
+        ),
         reverse("pods") + "?view=ended&state=failed",
         reverse("dags") + "?q=sal&status=failed&tag=nightly",
         reverse("dag", args=[dag]) + "?runs=50&type=scheduled&state=failed&before=999999",
@@ -186,10 +194,79 @@ def test_the_attempt_shows_its_reason_its_pod_and_the_yaml_that_was_sent(staff: 
     assert "'yes'" in yaml
 
 
+def test_an_xcom_is_downloaded_whole_and_never_shown_as_a_page_of_ours(
+    staff: Client, world: Attempt, clock: TestClock, tmp_path: Path
+) -> None:
+    store = FileBlobStore(FileBlobOptions(folder=tmp_path))
+    large = b'"' + b"x" * 3_000_000 + b'"'
+    wiring.wire(wiring.Parts(clock=clock, blobs=store))
+    XCom.objects.create(ti=world.ti, key="a/large <one>", attempt_no=1, blob_sha256=store.put(large), at=clock.now())
+
+    page = text(staff, reverse("attempt-xcoms", args=[world.pk]))
+    links = re.findall(r'href="([^"]+/xcoms/value[^"]+)"', page)
+    answers: list[Any] = [staff.get(link) for link in links]
+
+    assert "2.9 MiB" in page
+    assert [answer.getvalue() for answer in answers] == [large, b'{"rows": 3}']
+    for answer in answers:
+        assert answer["Content-Disposition"].startswith('attachment; filename="sales.t000.')
+        assert answer["Content-Type"] == "application/octet-stream"
+        assert answer["X-Content-Type-Options"] == "nosniff"
+    assert Client().get(links[0]).status_code == 302
+
+
+def test_an_xcom_that_is_gone_is_said_to_be(staff: Client, world: Attempt, clock: TestClock, tmp_path: Path) -> None:
+    wiring.wire(wiring.Parts(clock=clock, blobs=FileBlobStore(FileBlobOptions(folder=tmp_path))))
+    XCom.objects.create(ti=world.ti, key="large", attempt_no=1, blob_sha256="0" * 64, at=clock.now())
+    value = reverse("attempt-xcom-value", args=[world.pk])
+
+    assert "no longer in the blob store" in text(staff, reverse("attempt-xcoms", args=[world.pk]))
+    assert staff.get(value + "?key=large").status_code == 404
+    assert staff.get(value + "?key=nope").status_code == 404
+
+
+def test_documentation_is_rendered_where_its_dag_and_task_are_shown(staff: Client, clock: TestClock) -> None:
+    one = web_rows.spec("told")
+    documented = TaskSpec(task_id="t000", operator="BashOperator", doc_md="Reads **orders**.")
+    one = msgspec.structs.replace(one, doc_md="# Sales\n\nAsk *ada*.<script>x()</script>", tasks=(documented,))
+    runs = web_rows.make_runs(web_rows.make_dag(one, clock.now()), 1, clock.now())
+    web_rows.make_cells(runs, one)
+    attempt = web_rows.make_attempt(TaskInstance.objects.get(), clock.now())
+
+    dag, task = text(staff, "/dags/told"), text(staff, reverse("attempt", args=[attempt.pk]))
+
+    assert "<h3>Sales</h3>" in dag
+    assert "<em>ada</em>" in dag
+    assert "x()" not in dag
+    assert "Reads <strong>orders</strong>." in task
+
+
 def test_a_task_that_never_started_says_why(staff: Client, world: Attempt) -> None:
     page = text(staff, reverse("task", args=[world.dag_id, world.run_id, "check.sums"]))
 
     assert "A task before it failed" in page
+
+
+def test_a_failed_run_leads_straight_to_the_tasks_that_failed(staff: Client, world: Attempt) -> None:
+    page = text(staff, reverse("run", args=[world.dag_id, world.run_id]))
+    graph = text(staff, reverse("run-graph", args=[world.dag_id, world.run_id]))
+
+    found = page.partition("Failed:")[2].partition("</p>")[0]
+    assert re.findall(r'href="([^"]+)"', found) == [
+        reverse("task", args=[world.dag_id, world.run_id, "t000"]),
+        reverse("task", args=[world.dag_id, world.run_id, "mapped"]) + "?state=failed",
+    ]
+    assert "failed · BashOperator" in graph
+
+
+def test_a_task_that_waits_for_its_retry_says_when_it_is_due(staff: Client, world: Attempt, clock: TestClock) -> None:
+    due = clock.now() + timedelta(minutes=5)
+    TaskInstance.objects.filter(pk=world.ti_id).update(state="up_for_retry", eligible_at=due)
+
+    page = text(staff, reverse("attempt", args=[world.pk]))
+
+    assert "The next try is due" in page
+    assert "in 5 min" in page
 
 
 def test_a_task_s_address_leads_to_its_newest_attempt(staff: Client, world: Attempt, clock: TestClock) -> None:
@@ -201,8 +278,6 @@ def test_a_task_s_address_leads_to_its_newest_attempt(staff: Client, world: Atte
 
 
 def test_unsafe_names_are_escaped_everywhere(staff: Client, clock: TestClock) -> None:
-    from execplane.contract.dag import DagSpec, TaskSpec
-
     evil = '"><img src=x>'
     one = DagSpec(dag_id="evil", file="evil.py", tasks=(TaskSpec(task_id=evil, operator=evil, label=evil),))
     version = web_rows.make_dag(one, clock.now(), tags=(evil,))
@@ -225,6 +300,9 @@ def test_unsafe_names_are_escaped_everywhere(staff: Client, clock: TestClock) ->
         ("/pods?view=ended", 4),
         ("/loops", 5),
         ("/import-errors", 4),
+        ("/audit", 4),
+        ("/variables", 4),
+        ("/connections", 4),
     ],
 )
 def test_a_list_costs_a_fixed_number_of_queries(

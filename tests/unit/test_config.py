@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from django.core import signing
+from django.test import override_settings
 
 from execplane.cli.settings import HIDDEN, _shown
-from execplane.config import Config, environment_name, keys, load, secret, settings_file, sources
-from execplane.contract.errors import ConfigError
+from execplane.compose import Deployment
+from execplane.config import Config, environment_name, keys, load, secret, settings_file, signing_keys, sources
+from execplane.contract.errors import ConfigError, Forbidden
+from tests.conftest import TestClock
 
 
 def test_defaults_need_neither_environment_nor_file() -> None:
@@ -134,6 +138,7 @@ def test_no_secret_stands_in_the_text_of_the_configuration() -> None:
     config = load(
         {
             "EXECPLANE_SECRET_KEY": "hush-key",
+            "EXECPLANE_SECRET_KEY_FALLBACKS": "hush-old,hush-older",
             "EXECPLANE_FERNET_KEYS": "hush-one,hush-two",
             "EXECPLANE_DATABASE_URL": "postgresql://u:hush@db/x",
         }
@@ -162,6 +167,45 @@ def test_a_secret_that_is_not_given_is_made_once_for_its_owner_only(tmp_path: Pa
     assert secret(config, "secret_key") == made
     assert (tmp_path / "secrets" / "secret_key").stat().st_mode & 0o077 == 0
     assert secret(load({"EXECPLANE_HOME": str(tmp_path), "EXECPLANE_SECRET_KEY": "mine"}), "secret_key") == "mine"
+
+
+def rotated(tmp_path: Path, *, fallbacks: str) -> Config:
+    return load(
+        {
+            "EXECPLANE_HOME": str(tmp_path),
+            "EXECPLANE_SECRET_KEY": "new",
+            "EXECPLANE_SECRET_KEY_FALLBACKS": fallbacks,
+        }
+    )
+
+
+def test_a_rotated_key_refuses_no_running_worker_while_the_old_one_is_a_fallback(
+    tmp_path: Path, clock: TestClock
+) -> None:
+    old = Deployment(load({"EXECPLANE_HOME": str(tmp_path), "EXECPLANE_SECRET_KEY": "old"}), clock).mint
+    token, _ = old.attempt_token(7, "nonce", clock.now())
+    launch = old.launch_token(8, clock.now())
+
+    kept = Deployment(rotated(tmp_path, fallbacks="old, older"), clock).mint
+    assert kept.read_attempt_token(token).attempt_id == 7
+    assert kept.read_launch_token(launch, clock.now()) == 8
+    with pytest.raises(Forbidden):
+        old.read_attempt_token(kept.attempt_token(7, "nonce", clock.now())[0])
+
+    with pytest.raises(Forbidden, match="not signed by this deployment"):
+        Deployment(rotated(tmp_path, fallbacks=""), clock).mint.read_attempt_token(token)
+
+
+@pytest.mark.parametrize(("fallbacks", "accepted"), [("old", True), ("", False)])
+def test_sessions_outlive_a_rotated_key_as_workers_do(tmp_path: Path, fallbacks: str, accepted: bool) -> None:
+    signed = signing.dumps("me", key="old")
+    first, *others = signing_keys(rotated(tmp_path, fallbacks=fallbacks))
+    with override_settings(SECRET_KEY=first, SECRET_KEY_FALLBACKS=others):
+        if accepted:
+            assert signing.loads(signed) == "me"
+        else:
+            with pytest.raises(signing.BadSignature):
+                signing.loads(signed)
 
 
 def test_the_address_for_people_is_one_that_can_be_reached() -> None:

@@ -160,9 +160,11 @@ class WorkerApp:
             return 400, msgspec.json.encode(Refusal(code="malformed", message=f"The request is malformed: {error}."))
         except msgspec.DecodeError as error:
             return 400, msgspec.json.encode(Refusal(code="malformed", message=f"The request is not JSON: {error}."))
-        except DataError as error:
+        except RecursionError:
+            return 400, msgspec.json.encode(Refusal(code="malformed", message="The request is nested too deeply."))
+        except (DataError, OverflowError) as error:
             log.warning("the worker API was sent what the database cannot hold: %s", error)
-            sentence = "The request holds a text that the database cannot keep: too long, or with a NUL."
+            sentence = "The request holds what the database cannot keep: a text too long or with a NUL, or a number."
             return 400, msgspec.json.encode(Refusal(code="malformed", message=sentence))
         except (DatabaseError, InterfaceError) as error:
             connections.close_all()

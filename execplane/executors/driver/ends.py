@@ -14,7 +14,7 @@ import msgspec
 from execplane.contract.errors import NotFound
 from execplane.contract.messages import End, Verdict
 from execplane.contract.observations import Gone, LaunchRefused
-from execplane.contract.states import AttemptState, Cause
+from execplane.contract.states import AttemptState, Cause, TaskState
 from execplane.executors.driver.workloads import task_of
 from execplane.executors.verdict import Budget, Ended, Stop, TaskPolicy, refused, reported_tasks, verdict
 from execplane.store import launch_rows
@@ -23,10 +23,11 @@ from execplane.store.launch_rows import EndingRow
 from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.transitions import ending
 from execplane.store.transitions.ending import AttemptEnd, XComRow
+from execplane.store.transitions.events import clean
 
 log = logging.getLogger(__name__)
 
-_FENCE_MARGIN = 1.1
+FENCE_MARGIN = 1.1
 """Clocks differ, and a kill takes a moment."""
 _STOPS = {"clear": Stop.CLEAR, "user": Stop.USER, "timeout": Stop.TIMEOUT, "lost": Stop.LOST, "": Stop.MARK}
 
@@ -57,7 +58,7 @@ def _end_reported(
     if report.rendered is not None:
         columns["rendered"] = report.rendered
     if report.bundle_found:
-        columns["bundle_found"] = report.bundle_found
+        columns["bundle_found"] = clean(report.bundle_found, 64)
     if ended is None:
         reason = f"report {report.outcome} after the end; it moves nothing"
         ending.record_only(row.attempt_id, reason, actor=actor, now=now)
@@ -91,23 +92,22 @@ def _end_gone(
     columns: dict[str, Any] = {"gone_at": fact.at}
     if fact.status is not None:
         columns["status"] = fact.status
-    if not fact.finished:
-        ended = _held_until_fenced(ended, row, self_fence_seconds)
+    if not fact.finished and row.heartbeat_at is not None:
+        fenced_at = row.heartbeat_at + timedelta(seconds=self_fence_seconds * FENCE_MARGIN)
+        columns["gone_at"] = max(fact.at, fenced_at)
+        ended = _held_until(fenced_at, ended, now)
     ending.end_attempt(fact.attempt_id, _attempt_end(ended, columns, ()), actor=actor, now=now)
 
 
-def _held_until_fenced(ended: Ended, row: EndingRow, self_fence_seconds: float) -> Ended:
+def _held_until(fenced_at: datetime, ended: Ended, now: datetime) -> Ended:
     """Nobody saw it end (a lost node, a forced delete): its worker may live on until it fences itself, so the next
-    attempt waits for that moment."""
-    if ended.eligible_at is None or row.heartbeat_at is None:
+    attempt waits for that moment. A cleared task's, now or later, waits by way of `gone_at` (`reset_instances`)."""
+    earliest = now if ended.task_state is TaskState.NONE else ended.eligible_at
+    if earliest is None or fenced_at <= earliest:
         return ended
-    dead_at = row.heartbeat_at + timedelta(seconds=self_fence_seconds * _FENCE_MARGIN)
-    if dead_at <= ended.eligible_at:
-        return ended
-    note = (
-        f" Its death is not confirmed: the next attempt waits until {dead_at:%H:%M:%S} UTC, when it has fenced itself."
-    )
-    return replace(ended, eligible_at=dead_at, sentence=ended.sentence + note)
+    when = f"{fenced_at:%H:%M:%S} UTC"
+    note = f" Its death is not confirmed: the next attempt waits until {when}, when it has fenced itself."
+    return replace(ended, eligible_at=fenced_at, sentence=ended.sentence + note)
 
 
 def end_refused(fact: LaunchRefused, *, now: datetime, infra_retries: int, actor: str) -> None:

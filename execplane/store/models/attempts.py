@@ -85,7 +85,7 @@ class Attempt(models.Model):
     user_code_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     gone_at = models.DateTimeField(null=True)
-    """The executor confirmed that it is dead."""
+    """From when on it is certainly dead: confirmed by the executor, or, when it vanished unseen, fenced by itself."""
     cleaned_at = models.DateTimeField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
 

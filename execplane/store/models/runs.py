@@ -5,6 +5,10 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+ENDED = ["success", "failed"]
+UNSCHEDULED = ["manual", "backfill"]
+"""Run types that are rare among the scheduled runs of years."""
+
 
 class DagRun(models.Model):
     dag = models.ForeignKey("Dag", on_delete=models.DO_NOTHING, related_name="runs", db_index=False)
@@ -35,6 +39,15 @@ class DagRun(models.Model):
         indexes = [
             models.Index(fields=["dag", "-id"], name="dagrun_recent"),
             models.Index(fields=["state", "-id"], name="dagrun_by_state"),
+            models.Index(fields=["dag", "state", "-id"], name="dagrun_ended", condition=Q(state__in=ENDED)),
+            models.Index(fields=["dag", "-logical_date"], name="dagrun_success", condition=Q(state="success")),
+            models.Index(fields=["dag", "-logical_date"], name="dagrun_scheduled", condition=Q(run_type="scheduled")),
+            models.Index(fields=["run_type", "-id"], name="dagrun_unscheduled", condition=Q(run_type__in=UNSCHEDULED)),
+            models.Index(
+                fields=["dag", "run_type", "-id"],
+                name="dagrun_dag_unscheduled",
+                condition=Q(run_type__in=UNSCHEDULED),
+            ),
             models.Index(
                 fields=["decide_at"],
                 name="dagrun_to_decide",

@@ -11,6 +11,9 @@ class Pool(models.Model):
     """-1: no limit."""
     description = models.TextField(default="", blank=True)
 
+    def __str__(self) -> str:
+        return self.name
+
 
 class Variable(models.Model):
     key = models.CharField(max_length=250, unique=True)

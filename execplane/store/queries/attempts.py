@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Sum
+
 from execplane.contract.errors import NotFound
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.store.models import Attempt, AttemptEvent, SecretAccess, WaitingReason
@@ -221,9 +223,9 @@ def active_by_pool(executors: Iterable[str]) -> dict[str, dict[str, int]]:
     found = (
         Attempt.objects.filter(is_active(), executor__in=list(executors))
         .order_by()
-        .values_list("pool", "state", "slots")
+        .values_list("pool", "state")
+        .annotate(held=Sum("slots"))
     )
-    for pool, state, slots in found:
-        states = used.setdefault(pool, {})
-        states[state] = states.get(state, 0) + slots
+    for pool, state, held in found:
+        used.setdefault(pool, {})[state] = held
     return used

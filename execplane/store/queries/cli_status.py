@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Count, Max, Min
 
 from execplane.store.models import Attempt, DagRun
-from execplane.store.models.attempts import ACTIVE, ENDED
+from execplane.store.queries.literal import is_active, is_ended, state_in
 
 _NEWEST = 100
 
@@ -29,7 +29,7 @@ def queues(executors: Iterable[str]) -> tuple[Queue, ...]:
     found: dict[str, dict[str, int]] = {name: {} for name in executors}
     oldest: dict[str, datetime | None] = {}
     rows = (
-        Attempt.objects.filter(state__in=ACTIVE)
+        Attempt.objects.filter(is_active())
         .order_by()
         .values_list("executor", "state")
         .annotate(n=Count("id"), oldest=Min("queued_at"))
@@ -45,20 +45,22 @@ def queues(executors: Iterable[str]) -> tuple[Queue, ...]:
 
 def active_runs() -> dict[str, int]:
     """Runs that are queued or running, by state (index: dagrun_active)."""
-    found = DagRun.objects.filter(state__in=["queued", "running"]).order_by().values_list("state")
+    found = DagRun.objects.filter(state_in(["queued", "running"])).order_by().values_list("state")
     return dict(found.annotate(n=Count("id")))
 
 
 def last_create() -> datetime | None:
-    """When an attempt was last launched: among the active ones and the newest that ended."""
-    alive = Attempt.objects.filter(state__in=ACTIVE).aggregate(at=Max("launched_at"))["at"]
-    newest = Attempt.objects.filter(state__in=ENDED).order_by("-id").values_list("launched_at", flat=True)[:_NEWEST]
+    """When an attempt was last launched: among the active ones (index: attempt_active) and the newest that ended."""
+    alive = Attempt.objects.filter(is_active()).aggregate(at=Max("launched_at"))["at"]
+    newest = Attempt.objects.filter(is_ended()).order_by("-id").values_list("launched_at", flat=True)[:_NEWEST]
     return max((at for at in (alive, *newest) if at is not None), default=None)
 
 
 def last_success() -> datetime | None:
     """When an attempt last ended well: among the newest successes (index: attempt_state)."""
-    newest = Attempt.objects.filter(state="success").order_by("-id").values_list("ended_at", flat=True)[:_NEWEST]
+    newest = (
+        Attempt.objects.filter(is_ended(), state="success").order_by("-id").values_list("ended_at", flat=True)[:_NEWEST]
+    )
     return max((at for at in newest if at is not None), default=None)
 
 

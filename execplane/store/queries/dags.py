@@ -36,6 +36,8 @@ class DagRow:
     parsed_at: datetime | None
     version_id: int | None
     version_number: int | None
+    bundle: str
+    """Digest of the files that the next run will use; "" before the first import."""
     tags: tuple[str, ...] = ()
     recent: tuple[RunMark, ...] = ()
 
@@ -136,6 +138,7 @@ def _rows(dags: tuple[Dag, ...]) -> tuple[DagRow, ...]:
             parsed_at=dag.parsed_at,
             version_id=dag.latest_version.pk if dag.latest_version else None,
             version_number=dag.latest_version.number if dag.latest_version else None,
+            bundle=dag.latest_bundle_id or "",
             tags=tuple(tags.get(dag.dag_id, ())),
             recent=marks.get(dag.dag_id, ()),
         )

@@ -14,12 +14,21 @@ from execplane.store.models.attempts import ACTIVE, ENDED
 
 
 def state_in(states: Iterable[str]) -> Func:
-    """`state IN ('…', …)` for `filter()`. Only for states of ours: they become part of the SQL."""
-    names = list(states)
+    """`state IN ('…', …)`, of one state `state = '…'`, for `filter()`. Only for states of ours: they become SQL."""
+    return _one_of("state", list(states))
+
+
+def run_type_in(types: Iterable[str]) -> Func:
+    """The same for the types of runs."""
+    return _one_of("run_type", list(types))
+
+
+def _one_of(column: str, names: list[str]) -> Func:
     if not all(name.isidentifier() for name in names):
-        raise ValueError(f"not states: {names}")
+        raise ValueError(f"not words of ours: {names}")
     listed = ", ".join(f"'{name}'" for name in names)
-    return Func(F("state"), template=f"%(expressions)s IN ({listed})", output_field=BooleanField())
+    condition = f"IN ({listed})" if len(names) > 1 else f"= {listed}"
+    return Func(F(column), template=f"%(expressions)s {condition}", output_field=BooleanField())
 
 
 def is_active() -> Func:

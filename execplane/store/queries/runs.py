@@ -11,7 +11,11 @@ from django.db.models import Q
 
 from execplane.contract.errors import NotFound
 from execplane.store.models import DagRun
+from execplane.store.models.runs import ENDED, UNSCHEDULED
+from execplane.store.queries.literal import run_type_in, state_in
 from execplane.store.queries.paging import Page, cut
+
+ACTIVE = ["queued", "running"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +88,21 @@ def list_runs(
     before: int | None = None,
     limit: int = 50,
 ) -> Page[RunRow]:
-    """Runs, newest first (indexes: dagrun_recent by DAG, dagrun_by_state by state, else the primary key)."""
+    """Runs, newest first.
+
+    Indexes: dagrun_recent by DAG, with a state dagrun_ended or dagrun_active; dagrun_by_state by state;
+    dagrun_unscheduled, dagrun_dag_unscheduled by type; else the primary key.
+    What is rare is not searched for among all runs.
+    """
     found = DagRun.objects.order_by("-id")
     if dag_id:
         found = found.filter(dag=dag_id)
     if state:
-        found = found.filter(state=state)
+        found = found.filter(state_in(ENDED if state in ENDED else ACTIVE), state=state)
     if run_type:
         found = found.filter(run_type=run_type)
+    if run_type in UNSCHEDULED:
+        found = found.filter(run_type_in(UNSCHEDULED))
     if before is not None:
         found = found.filter(id__lt=before)
     rows, more = cut([_row(values) for values in found.values_list(*_COLUMNS)[: limit + 1]], limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from execplane.contract.errors import NotFound
 from execplane.store.models import XCom
 
 SHOWN_BYTES = 64 * 1024
@@ -27,6 +28,22 @@ class XComRow:
 def xcoms_of(ti_pk: int, limit: int = 200) -> tuple[XComRow, ...]:
     """A task instance's XComs by key (index: xcom_once)."""
     return tuple(_row(row) for row in XCom.objects.filter(ti=ti_pk).order_by("key")[:limit])
+
+
+@dataclass(frozen=True, kw_only=True)
+class XComValue:
+    """The codec's bytes whole, or None and the blob that has them."""
+
+    value: bytes | None
+    blob_sha256: str
+
+
+def value_of(ti_pk: int, key: str) -> XComValue:
+    """One XCom as it was pushed (index: xcom_once). Raises NotFound."""
+    row = XCom.objects.filter(ti=ti_pk, key=key).values_list("value", "blob_sha256").first()
+    if row is None:
+        raise NotFound(f"The task has no XCom {key}.", hint="Clearing a task deletes what it had pushed.")
+    return XComValue(value=None if row[0] is None else bytes(row[0]), blob_sha256=row[1])
 
 
 def _row(row: XCom) -> XComRow:

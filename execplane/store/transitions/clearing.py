@@ -37,7 +37,7 @@ def clear_instances(ti_ids: Sequence[int], *, actor: str, now: datetime, latest:
         TaskInstance.objects.filter(pk__in=alive).update(
             state=TaskState.RESTARTING, reason=f"cleared by {actor}; waiting for the running attempt to stop"
         )
-        reset_instances(pk for pk in ti_ids if pk not in alive)
+        reset_instances((pk for pk in ti_ids if pk not in alive), now=now)
         _reopen_runs([run.pk for run in runs], now)
         for run in runs:
             nudge("scheduler", f"run:{run.pk}", f"dag:{run.dag_id}", "dags")

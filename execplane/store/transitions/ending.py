@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.models import F
 
-from execplane.contract.observations import Progress
+from execplane.contract.observations import Diagnosis, Progress
 from execplane.contract.states import (
     ATTEMPT_ENDED,
     AttemptState,
@@ -22,7 +22,7 @@ from execplane.contract.states import (
 )
 from execplane.store.database import nudge, write
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
-from execplane.store.prepared import Delete, Parameter, Update
+from execplane.store.prepared import Delete, Insert, Parameter, SelectIn, Update
 from execplane.store.transitions import measured
 from execplane.store.transitions.events import clean, event, record
 from execplane.store.transitions.locked import locked_attempt, locked_run_of
@@ -177,7 +177,7 @@ def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> Non
     target = end.task_state
     if target is TaskState.NONE:
         newest = TaskInstance.objects.filter(pk=row.ti_id, attempt_no=row.attempt_no)
-        reset_instances(newest.filter(state=TaskState.RESTARTING).values_list("pk", flat=True))
+        reset_instances(newest.filter(state=TaskState.RESTARTING).values_list("pk", flat=True), now=now)
     elif target is not None:
         changes: dict[str, Any] = {
             "state": target,
@@ -197,8 +197,11 @@ def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> Non
     nudge("scheduler", "driver", f"run:{run_pk}", f"attempt:{row.pk}", f"dag:{row.dag_id}")
 
 
-def reset_instances(ti_ids: Iterable[int]) -> None:
-    """Cleared: back to none, with budgets, results and XComs as before the first try. Inside the caller's `write()`."""
+def reset_instances(ti_ids: Iterable[int], *, now: datetime) -> None:
+    """Cleared: back to none, with budgets, results and XComs as before the first try. Inside the caller's `write()`.
+
+    What waits for an attempt that vanished to have fenced itself goes on waiting.
+    """
     ids = list(ti_ids)
     if not ids:
         return
@@ -215,6 +218,9 @@ def reset_instances(ti_ids: Iterable[int]) -> None:
         ended_at=None,
     )
     XCom.objects.filter(ti_id__in=ids).delete()
+    unconfirmed = Attempt.objects.filter(ti_id__in=ids, gone_at__gt=now).order_by("gone_at")
+    for ti_id, gone_at in list(unconfirmed.values_list("ti_id", "gone_at")):
+        TaskInstance.objects.filter(pk=ti_id).update(eligible_at=gone_at)
 
 
 def save_xcoms(ti_id: int, attempt_no: int, values: Sequence[XComRow], now: datetime) -> None:
@@ -258,7 +264,7 @@ def keep_rendered(attempt_id: int, rendered: dict[str, Any] | None, bundle_found
     if rendered is not None:
         changes["rendered"] = rendered
     if bundle_found:
-        changes["bundle_found"] = bundle_found[:64]
+        changes["bundle_found"] = clean(bundle_found, 64)
     with write():
         Attempt.objects.filter(pk=attempt_id, state__in=IN_HAND).update(**changes)
         nudge(f"attempt:{attempt_id}")
@@ -331,37 +337,55 @@ def _observed(names: tuple[str, ...]) -> Update:
     return Update(lambda: found, **{name: Parameter(name) for name in names})
 
 
+_IN_HAND_OF = SelectIn(
+    lambda keys: (
+        Attempt.objects.filter(pk__in=keys, state__in=IN_HAND)
+        .order_by("pk")
+        .select_for_update()
+        .values_list("pk", "state")
+    )
+)
+_WAITS = Insert(WaitingReason, or_update=("code", "sentence"))
+
+
 def observe(facts: Sequence[Progress], *, now: datetime) -> None:
     """Times, places and waiting reasons that became known. Finished rows never change."""
+    changes: dict[int, dict[str, Any]] = defaultdict(dict)
+    waits: dict[int, Diagnosis] = {}
+    for fact in facts:
+        changes[fact.attempt_id].update(_became_known(fact))
+        if fact.waiting is not None:
+            waits[fact.attempt_id] = fact.waiting
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     with write():
-        for fact in sorted(facts, key=lambda fact: fact.attempt_id):  # rows are locked in one order: no deadlocks
-            changes: dict[str, Any] = {
-                name: value
-                for name, value in (
-                    ("node", fact.node),
-                    ("image_digest", fact.image_digest),
-                    ("scheduled_at", fact.scheduled_at),
-                    ("started_at", fact.started_at),
-                    ("status", fact.status),
-                )
-                if value
+        states = dict(_IN_HAND_OF(sorted(pk for pk in changes if changes[pk] or pk in waits)))
+        for pk in states:
+            if changes[pk]:
+                groups[tuple(changes[pk])].append({"attempt_id": pk, **changes[pk]})
+        for names, rows in groups.items():
+            _observed(names).many(rows)
+        _WAITS.many(
+            {
+                "attempt_id": pk,
+                "code": waiting.category[:40],
+                "sentence": clean(waiting.sentence),
+                "since": now,
             }
-            if not changes and fact.waiting is None:
-                continue
-            rows = Attempt.objects.filter(pk=fact.attempt_id, state__in=IN_HAND)
-            if changes:
-                _observed(tuple(changes))(attempt_id=fact.attempt_id, **changes)
-            if fact.waiting is not None and rows.filter(state=AttemptState.LAUNCHED).exists():
-                WaitingReason.objects.update_or_create(
-                    attempt_id=fact.attempt_id,
-                    defaults={"code": fact.waiting.category[:40], "sentence": clean(fact.waiting.sentence)},
-                    create_defaults={
-                        "code": fact.waiting.category[:40],
-                        "sentence": clean(fact.waiting.sentence),
-                        "since": now,
-                    },
-                )
-            nudge(f"attempt:{fact.attempt_id}")
+            for pk, waiting in waits.items()
+            if states.get(pk) == AttemptState.LAUNCHED
+        )
+        nudge(*(f"attempt:{pk}" for pk in states))
+
+
+def _became_known(fact: Progress) -> dict[str, Any]:
+    known = {
+        "node": fact.node,
+        "image_digest": fact.image_digest,
+        "scheduled_at": fact.scheduled_at,
+        "started_at": fact.started_at,
+        "status": fact.status,
+    }
+    return {name: value for name, value in known.items() if value}
 
 
 def gone(attempt_id: int, at: datetime) -> None:

@@ -6,8 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Case, CharField, DateTimeField, F, Q, QuerySet, When
+from django.db.models.functions import Coalesce
 
 from execplane.contract.observations import Acknowledged, Diagnosis
 from execplane.contract.states import AttemptState, Cause, TaskState, task_sources
@@ -16,7 +19,7 @@ from execplane.store import blob_rows
 from execplane.store.database import nudge, write
 from execplane.store.launch_rows import IS_ACTIVE
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
-from execplane.store.prepared import Delete, Parameter, Select, Update
+from execplane.store.prepared import Delete, Insert, Parameter, Select, SelectIn, Update, UpdateIn
 from execplane.store.transitions import measured
 from execplane.store.transitions.events import clean, event, record
 from execplane.store.transitions.locked import locked_attempt
@@ -34,6 +37,30 @@ _TASK_QUEUED = Update(
     reason="",
     try_number=Parameter("try_number"),
     first_started_at=Parameter("first_started_at"),
+)
+_STILL_QUEUED = SelectIn(
+    lambda keys: (
+        Attempt.objects.filter(pk__in=keys, state=AttemptState.QUEUED)
+        .select_for_update(skip_locked=True)
+        .values_list("pk", "seq")
+    )
+)
+_CLAIMED = UpdateIn(
+    lambda keys: Attempt.objects.filter(pk__in=keys),
+    state=AttemptState.CLAIMED,
+    seq=F("seq") + 1,
+    owner=Parameter("owner"),
+    claimed_at=_NOW,
+    not_claimed_reason="",
+    retry_at=None,
+)
+_HELD = SelectIn(
+    lambda keys: (
+        Attempt.objects.filter(pk__in=keys, state=AttemptState.CLAIMED, owner=Parameter("owner"))
+        .order_by("pk")
+        .select_for_update()
+        .values_list("pk", "seq")
+    )
 )
 _LAUNCHED = Update(
     lambda: Attempt.objects.filter(pk=_ATTEMPT),
@@ -71,9 +98,27 @@ _FORGET_DECISIONS = Update(lambda: TaskInstance.objects.filter(pk=_TI), skips=No
 _FORGET_XCOMS = Delete(lambda: XCom.objects.filter(ti=_TI))
 _WAIT_NO_MORE = Delete(lambda: WaitingReason.objects.filter(attempt_id=_ATTEMPT))
 _RUN_OF = Select(lambda: TaskInstance.objects.filter(pk=_TI).values_list("dagrun_id"))
-_HAS_UID = Update(lambda: _in_hand().filter(pod_uid=""), pod_uid=Parameter("uid"))
-_ACKNOWLEDGED = Update(lambda: _in_hand().filter(acknowledged_at=None), acknowledged_at=Parameter("at"), retry_at=None)
+_ACKNOWLEDGED = Update(
+    lambda: _in_hand(),
+    pod_uid=Case(When(pod_uid="", then=Parameter("uid")), default=F("pod_uid"), output_field=CharField()),
+    acknowledged_at=Coalesce(F("acknowledged_at"), Parameter("at"), output_field=DateTimeField()),
+    retry_at=None,
+)
 _HAS_NODE = Update(lambda: _in_hand(), node=Parameter("node"))
+
+
+_RUN = Select(lambda: DagRun.objects.filter(pk=Parameter("run_pk")).values_list("dag_id", "run_id"))
+_MAY_BE_QUEUED = SelectIn(
+    lambda keys: (
+        TaskInstance.objects.filter(pk__in=keys, state__in=[str(state) for state in task_sources(TaskState.QUEUED)])
+        .select_for_update()
+        .values_list("pk", "attempt_no", "try_number", "first_started_at")
+    )
+)
+_NEW_ATTEMPTS = Insert(Attempt)
+_QUEUED_OF = SelectIn(
+    lambda keys: Attempt.objects.filter(ti__pk__in=keys, state=AttemptState.QUEUED).values_list("pk", "ti_id")
+)
 
 
 def _in_hand() -> QuerySet[Attempt]:
@@ -103,73 +148,58 @@ def queue_attempts(dagrun_id: int, launches: Sequence[NewAttempt], *, actor: str
     """
     if not launches:
         return 0
-    run = DagRun.objects.filter(pk=dagrun_id).values_list("dag_id", "run_id").get()
+    dag_id, run_id = _RUN(run_pk=dagrun_id)[0]
     by_id = {launch.ti_id: launch for launch in launches}
-    sources = [str(state) for state in task_sources(TaskState.QUEUED)]
-    instances = list(TaskInstance.objects.filter(pk__in=by_id, state__in=sources).select_for_update())
-    attempts: list[Attempt] = []
-    for instance in instances:
-        launch = by_id[instance.pk]
-        new_try = launch.cause in (Cause.FIRST, Cause.RETRY, Cause.CLEAR) or instance.try_number == 0
-        instance.attempt_no += 1
-        if new_try:
-            instance.try_number += 1
-            instance.first_started_at = None
-        attempts.append(_attempt(instance, launch, run, now))
-    _TASK_QUEUED.many(
-        {
-            "ti_id": instance.pk,
-            "attempt_no": instance.attempt_no,
-            "try_number": instance.try_number,
-            "first_started_at": instance.first_started_at,
-        }
-        for instance in instances
+    rows: list[dict[str, Any]] = []
+    for ti_id, attempt_no, try_number, first_started_at in _MAY_BE_QUEUED(by_id):
+        launch = by_id[ti_id]
+        new_try = launch.cause in (Cause.FIRST, Cause.RETRY, Cause.CLEAR) or try_number == 0
+        rows.append(
+            {
+                **_new_attempt(launch),
+                "attempt_no": attempt_no + 1,
+                "try_number": try_number + 1 if new_try else try_number,
+                "first_started_at": None if new_try else first_started_at,
+                "dag_id": dag_id,
+                "run_id": run_id,
+                "queued_at": now,
+            }
+        )
+    _TASK_QUEUED.many(rows)
+    _NEW_ATTEMPTS.many(rows)
+    record(
+        event(pk, 0, now, actor=actor, to_state=AttemptState.QUEUED, reason=f"cause: {by_id[ti_id].cause}")
+        for pk, ti_id in _QUEUED_OF(row["ti_id"] for row in rows)
     )
-    Attempt.objects.bulk_create(attempts, batch_size=200)
-    record(event(a.pk, 0, now, actor=actor, to_state=AttemptState.QUEUED, reason=f"cause: {a.cause}") for a in attempts)
-    nudge("driver", f"run:{dagrun_id}", f"dag:{run[0]}")
-    return len(attempts)
+    nudge("driver", f"run:{dagrun_id}", f"dag:{dag_id}")
+    return len(rows)
 
 
-def _attempt(instance: TaskInstance, launch: NewAttempt, run: tuple[str, str], now: datetime) -> Attempt:
-    return Attempt(
-        ti=instance,
-        attempt_no=instance.attempt_no,
-        try_number=instance.try_number,
-        cause=launch.cause,
-        state=AttemptState.QUEUED,
-        dag_id=run[0],
-        run_id=run[1],
-        task_id=launch.task_id,
-        map_index=launch.map_index,
-        executor=launch.executor,
-        queue=launch.queue,
-        pool=launch.pool,
-        slots=launch.slots,
-        priority=launch.priority,
-        max_per_dag=launch.max_per_dag,
-        queued_at=now,
-    )
+def _new_attempt(launch: NewAttempt) -> dict[str, Any]:
+    return {
+        "ti_id": launch.ti_id,
+        "cause": launch.cause,
+        "state": AttemptState.QUEUED,
+        "task_id": launch.task_id,
+        "map_index": launch.map_index,
+        "executor": launch.executor,
+        "queue": launch.queue,
+        "pool": launch.pool,
+        "slots": launch.slots,
+        "priority": launch.priority,
+        "max_per_dag": launch.max_per_dag,
+    }
 
 
 def claim(attempt_ids: Sequence[int], *, owner: str, now: datetime) -> list[int]:
     """queued -> claimed for those still queued; gives their ids. Inside the caller's `write()`."""
-    rows = Attempt.objects.filter(pk__in=attempt_ids, state=AttemptState.QUEUED).select_for_update(skip_locked=True)
-    moved = list(rows.values_list("pk", "seq"))
-    ids = [pk for pk, _ in moved]
-    Attempt.objects.filter(pk__in=ids).update(
-        state=AttemptState.CLAIMED,
-        seq=F("seq") + 1,
-        owner=owner,
-        claimed_at=now,
-        not_claimed_reason="",
-        retry_at=None,
-    )
+    moved = sorted(_STILL_QUEUED(attempt_ids))
+    _CLAIMED([pk for pk, _ in moved], owner=owner, now=now)
     record(
         event(pk, seq + 1, now, actor=owner, from_state=AttemptState.QUEUED, to_state=AttemptState.CLAIMED)
         for pk, seq in moved
     )
-    return ids
+    return [pk for pk, _ in moved]
 
 
 def not_claimed(reasons: dict[int, str]) -> None:
@@ -238,14 +268,7 @@ def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> l
     From this commit on the launch may exist, whatever becomes of us: only these bytes are ever posted for it.
     """
     with write():
-        held = dict(
-            Attempt.objects.filter(
-                pk__in=[intent.attempt_id for intent in intents], state=AttemptState.CLAIMED, owner=owner
-            )
-            .order_by("pk")
-            .select_for_update()
-            .values_list("pk", "seq")
-        )
+        held = dict(_HELD(sorted(intent.attempt_id for intent in intents), owner=owner))
         kept = [intent for intent in intents if intent.attempt_id in held]
         digests = blob_rows.put_all([intent.body for intent in kept], now)
         _LAUNCHED.many(
@@ -279,12 +302,10 @@ def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> l
 
 def acknowledge(facts: Iterable[Acknowledged]) -> None:
     """The launch exists: note its uid and when. Moves nothing, so a lost race does not matter."""
+    ordered = sorted(facts, key=lambda fact: fact.attempt_id)  # rows are locked in one order: no deadlocks
     with write():
-        for fact in sorted(facts, key=lambda fact: fact.attempt_id):  # rows are locked in one order: no deadlocks
-            _HAS_UID(attempt_id=fact.attempt_id, uid=fact.uid)
-            _ACKNOWLEDGED(attempt_id=fact.attempt_id, at=fact.at)
-            if fact.node:
-                _HAS_NODE(attempt_id=fact.attempt_id, node=fact.node)
+        _ACKNOWLEDGED.many({"attempt_id": fact.attempt_id, "uid": fact.uid, "at": fact.at} for fact in ordered)
+        _HAS_NODE.many({"attempt_id": fact.attempt_id, "node": fact.node} for fact in ordered if fact.node)
 
 
 def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, retry_at: datetime) -> None:
@@ -394,6 +415,13 @@ def due_again(executor: str, *, now: datetime, older_than: timedelta, limit: int
 
     Reads attempt_active (executor, state), at most `limit` rows.
     """
-    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.LAUNCHED, acknowledged_at=None)
-    due = rows.filter(Q(retry_at__lte=now) | Q(retry_at=None, launched_at__lte=now - older_than))
-    return list(due.order_by("-priority", "pk").values_list("pk", flat=True)[:limit])
+    return [pk for (pk,) in _due_again(limit)(executor=executor, now=now, before=now - older_than)]
+
+
+@cache
+def _due_again(limit: int) -> Select:
+    waits = Attempt.objects.filter(
+        IS_ACTIVE, executor=Parameter("executor"), state=AttemptState.LAUNCHED, acknowledged_at=None
+    )
+    due = waits.filter(Q(retry_at__lte=_NOW) | Q(retry_at=None, launched_at__lte=Parameter("before")))
+    return Select(lambda: due.order_by("-priority", "pk").values_list("pk")[:limit])

@@ -9,13 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from execplane.contract.errors import Conflict
 from execplane.contract.states import RUN_ENDED, RunState, RunType, TaskState, task_sources
 from execplane.store.database import nudge, write
 from execplane.store.models import Dag, DagRun, ImportErrorRow, TaskInstance
-from execplane.store.prepared import Parameter, Select
+from execplane.store.prepared import Named, Parameter, Select
+from execplane.store.queries.literal import state_in
 from execplane.store.transitions.events import clean
 
 
@@ -85,27 +86,29 @@ class LockedRun:
     paused: bool
 
 
-_DUE = Select(
+_DUE = Named(
     lambda: (
         DagRun.objects.select_for_update(skip_locked=True, of=("self",))
         .filter(state__in=["queued", "running"], decide_at__lte=Parameter("now"))
-        .order_by("decide_at", "pk")
-        .values_list(
-            "pk",
-            "dag_id",
-            "run_id",
-            "run_type",
-            "state",
-            "logical_date",
-            "data_interval_start",
-            "data_interval_end",
-            "dag_version_id",
-            "started_at",
-            "queued_at",
-            "dag__paused",
-        )[:1]
-    )
+        .order_by("decide_at", "pk")[:1]
+    ),
+    pk="pk",
+    dag_id="dag_id",
+    run_id="run_id",
+    run_type="run_type",
+    state="state",
+    logical_date="logical_date",
+    interval_start="data_interval_start",
+    interval_end="data_interval_end",
+    dag_version_id="dag_version_id",
+    started_at="started_at",
+    queued_at="queued_at",
+    paused="dag__paused",
 )
+
+
+_IS_ACTIVE = state_in(["queued", "running"])
+"""The condition of dagrun_active."""
 
 
 @contextmanager
@@ -119,31 +122,23 @@ def lock_due_run(now: datetime) -> Iterator[LockedRun | None]:
         yield None if row is None else _locked(row)
 
 
-def _locked(row: tuple[Any, ...]) -> LockedRun:
-    return LockedRun(
-        pk=row[0],
-        dag_id=row[1],
-        run_id=row[2],
-        run_type=RunType(row[3]),
-        state=RunState(row[4]),
-        logical_date=row[5],
-        interval_start=row[6],
-        interval_end=row[7],
-        dag_version_id=row[8],
-        started_at=row[9],
-        queued_at=row[10],
-        paused=row[11],
-    )
+def _locked(row: dict[str, Any]) -> LockedRun:
+    return LockedRun(**{**row, "run_type": RunType(row["run_type"]), "state": RunState(row["state"])})
 
 
 def next_due_at() -> datetime | None:
     """When the next decision is due, of all active runs."""
-    return (
+    row = _NEXT_DECISION.first()
+    return None if row is None else row[0]
+
+
+_NEXT_DECISION = Select(
+    lambda: (
         DagRun.objects.filter(state__in=["queued", "running"], decide_at__isnull=False)
         .order_by("decide_at")
-        .values_list("decide_at", flat=True)
-        .first()
+        .values_list("decide_at")[:1]
     )
+)
 
 
 def running_runs(dag_id: str) -> int:
@@ -171,7 +166,7 @@ def postpone_run(run: LockedRun, *, decide_at: datetime | None, reason: str) -> 
 def end_run(run: LockedRun, state: RunState, *, reason: str, now: datetime) -> None:
     """The run is over; waiting runs of the DAG get their turn."""
     # Two runs of one DAG may end at once, each locked by its scheduler: so no running one is touched here.
-    queued = DagRun.objects.filter(dag_id=run.dag_id, state=RunState.QUEUED)
+    queued = DagRun.objects.filter(_IS_ACTIVE, dag_id=run.dag_id, state=RunState.QUEUED)
     DagRun.objects.filter(pk=run.pk).exclude(state__in=list(RUN_ENDED)).update(
         state=state, ended_at=now, reason=clean(reason, 500), decide_at=None
     )
@@ -181,18 +176,21 @@ def end_run(run: LockedRun, state: RunState, *, reason: str, now: datetime) -> N
 
 def recheck_dag(dag_id: str, now: datetime) -> None:
     """Decide all active runs of the DAG again: a run was marked, the DAG was unpaused or changed."""
-    _recheck(DagRun.objects.filter(dag_id=dag_id, state__in=["queued", "running"]), now)
+    _recheck(DagRun.objects.filter(_IS_ACTIVE, dag_id=dag_id), now)
 
 
 def recheck_runs(run_pks: Sequence[int], now: datetime) -> None:
     """Decide these active runs again."""
     if run_pks:
-        _recheck(DagRun.objects.filter(pk__in=run_pks, state__in=["queued", "running"]), now)
+        _recheck(DagRun.objects.filter(_IS_ACTIVE, pk__in=run_pks), now)
 
 
 def _recheck(rows: QuerySet[DagRun], now: datetime) -> None:
-    """Locked in one order first, whatever order the update would take: no deadlocks."""
-    ids = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
+    """Locked in one order first, whatever order the update would take: no deadlocks.
+
+    Ordered by an expression, as SQLite would else walk all of the DAG's runs in that order.
+    """
+    ids = list(rows.order_by(F("pk") + 0).select_for_update().values_list("pk", flat=True))
     DagRun.objects.filter(pk__in=ids, state__in=["queued", "running"]).update(decide_at=now)
     nudge("scheduler")
 

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from execplane.store.queries import system
 from execplane.store.queries.dags import DagRow
-from execplane.web import gridding, wiring, words
+from execplane.web import gridding, prose, wiring, words
 
 register = template.Library()
 _RECENT_HEIGHT = 24
@@ -127,6 +127,17 @@ def pretty(value: Any) -> str:
         except ValueError:
             return str(value)
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    """An author's documentation."""
+    return prose.html(text)
+
+
+@register.filter
+def keys(mapping: Mapping[str, Any]) -> str:
+    return ", ".join(mapping)
 
 
 @register.filter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from execplane.store import blob_rows
 from execplane.store.queries import attempts, runs, tasks, versions
 from execplane.store.queries import xcoms as xcom_queries
 from execplane.web import drawing, podview, rendering, wiring
+from execplane.web.permissions import READ, needs
 from execplane.web.views.dag import number
 
 _TEXT_PAGE_LINES = 5000
@@ -211,4 +213,31 @@ def rendered(request: HttpRequest, attempt_id: int) -> HttpResponse:
 
 def xcoms(request: HttpRequest, attempt_id: int) -> HttpResponse:
     row, context = _frame(attempt_id, "xcoms")
-    return rendering.show(request, "web/attempt_xcoms.html", {**context, "xcoms": xcom_queries.xcoms_of(row.ti_id)})
+    found = xcom_queries.xcoms_of(row.ti_id)
+    store = wiring.parts().blobs
+    # The row of a large value has no size: the blob store knows it, None where it has no such blob (any more).
+    sizes = {one.blob_sha256: store.size(one.blob_sha256) for one in found if one.blob_sha256} if store else {}
+    return rendering.show(request, "web/attempt_xcoms.html", {**context, "xcoms": found, "blob_sizes": sizes})
+
+
+@needs(READ)
+def xcom_value(request: HttpRequest, attempt_id: int) -> HttpResponseBase:
+    """One XCom, ?key=, whole and as a file: a browser never shows what a task pushed as a page of ours."""
+    row = attempts.get_attempt(attempt_id)
+    key = request.GET.get("key", "")
+    found = xcom_queries.value_of(row.ti_id, key)
+    response: HttpResponseBase
+    if found.value is not None:
+        response = HttpResponse(found.value, content_type="application/octet-stream")
+    else:
+        size = wiring.blobs().size(found.blob_sha256)
+        if size is None:
+            raise NotFound(f"The value of the XCom {key} is no longer in the blob store.")
+        response = StreamingHttpResponse(
+            wiring.blobs().stream(found.blob_sha256), content_type="application/octet-stream"
+        )
+        response["Content-Length"] = str(size)
+    name = re.sub(r"[^\w.+-]+", "_", f"{row.dag_id}.{row.task_id}.{key}")[:150]
+    response["Content-Disposition"] = f'attachment; filename="{name}.json"'
+    response["X-Content-Type-Options"] = "nosniff"
+    return response

@@ -7,9 +7,12 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.gzip import gzip_page
 
-from execplane.store.queries import dags, runs, tasks, versions
-from execplane.web import drawing, gridding, rendering, wiring
+from execplane.contract.errors import NotFound, Unavailable
+from execplane.store.queries import audit, dags, runs, tasks, versions
+from execplane.web import changed, drawing, gridding, rendering, wiring
+from execplane.web.tree import lines
 
+CHANGES_SHOWN = 10
 RUN_COUNTS = (10, 25, 50, 100)
 RUN_TYPES = ("scheduled", "manual", "backfill")
 RUN_STATES = ("queued", "running", "success", "failed")
@@ -92,19 +95,59 @@ def run_list(request: HttpRequest, dag_id: str) -> HttpResponse:
 
 
 def code(request: HttpRequest, dag_id: str) -> HttpResponse:
-    """The file as it was when a version was first seen; ?version= picks one."""
-    _row, context = _frame(dag_id, "code")
+    """The file in the newest bundle; ?run= as that run uses it, ?version= as it was when a version was first seen.
+
+    A function's body changes the bundle and no version, so only a bundle says what runs.
+    """
+    row, context = _frame(dag_id, "code")
     known = versions.versions(dag_id)
     wanted = number(request.GET.get("version"))
-    chosen = next((one for one in known if one.number == wanted), known[0] if known else None)
-    source = versions.source(chosen.id) if chosen else None
+    chosen = next((one for one in known if one.number == wanted), None)
+    run = runs.get_run(dag_id, request.GET["run"]) if request.GET.get("run") else None
+    file, bundle, version_id = row.file, row.bundle, row.version_id
+    if run is not None:
+        file, bundle, version_id = versions.spec(run.version_id).file, run.bundle, run.version_id
+    source = None if chosen else _in_bundle(bundle, file)
+    if source is None:
+        chosen = chosen or next((one for one in known if one.id == version_id), None)
+        source = versions.source(chosen.id) if chosen else None
     return rendering.show(
         request,
         "web/dag_code.html",
-        {**context, "versions": known, "chosen": chosen, "lines": drawing.code_lines(source)},
+        {
+            **context,
+            "file": file,
+            "bundle": bundle,
+            "run": run,
+            "versions": known,
+            "chosen": chosen,
+            "lines": drawing.code_lines(source),
+        },
     )
+
+
+def _in_bundle(digest: str, file: str) -> str | None:
+    """None: the bundle is not kept (any more), or cannot be read now."""
+    places = wiring.parts().bundles
+    if places is None or not digest:
+        return None
+    try:
+        return places.read(digest, file).decode("utf-8", errors="replace")
+    except (NotFound, Unavailable):
+        return None
 
 
 def details(request: HttpRequest, dag_id: str) -> HttpResponse:
     _, context = _frame(dag_id, "details")
-    return rendering.show(request, "web/dag_details.html", {**context, "versions": versions.versions(dag_id, limit=10)})
+    page = audit.changes(objects=[f"dag:{dag_id}"], limit=CHANGES_SHOWN)
+    return rendering.show(
+        request,
+        "web/dag_details.html",
+        {
+            **context,
+            "versions": versions.versions(dag_id, limit=10),
+            "changes": [changed.change(row) for row in page.rows],
+            "more_changes": page.next_key is not None,
+            "tasks": [line.task for line in lines(context["spec"]) if line.task] if context["spec"] else [],
+        },
+    )

@@ -8,11 +8,18 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.gzip import gzip_page
 
-from execplane.store.queries import dags, runs, tasks, versions
+from execplane.contract.keys import NOT_MAPPED
+from execplane.store.queries import audit, dags, runs, tasks, versions
 from execplane.store.queries.tasks import Cell
-from execplane.web import drawing, rendering, wiring
+from execplane.web import changed, drawing, rendering, wiring
 from execplane.web.tree import Line, lines
 from execplane.web.views.dag import RUN_STATES, RUN_TYPES, number
+
+FAILED_SHOWN = 5
+CHANGES_SHOWN = 100
+MAPPED_SHOWN = 100
+OBJECTS_ASKED = 500
+"""SQLite takes some thousand parameters in a statement."""
 
 
 def run_list(request: HttpRequest) -> HttpResponse:
@@ -77,9 +84,13 @@ def run(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
     for cell in cells.values():
         for state, n in (cell.states or {cell.state: 1}).items():
             counted[state] = counted.get(state, 0) + n
-    return rendering.show(
-        request, "web/run.html", {**context, "lines": found, "counted": sorted(counted.items()), "axis": last - first}
+    # The run's reason names its last tasks; what people look for is where it went wrong.
+    failed = sorted(
+        (cell for cell in cells.values() if cell.state == "failed" or cell.states.get("failed")),
+        key=lambda cell: (cell.ended_at or now, cell.task_id),
     )
+    context |= {"lines": found, "counted": sorted(counted.items()), "axis": last - first}
+    return rendering.show(request, "web/run.html", {**context, "failed": failed[:FAILED_SHOWN]})
 
 
 def graph(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
@@ -91,5 +102,21 @@ def graph(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
 
 
 def details(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
-    _, context = _frame(dag_id, run_id, "details")
-    return rendering.show(request, "web/run_details.html", {**context, "dag": dags.get_dag(dag_id, recent=1)})
+    row, context = _frame(dag_id, run_id, "details")
+    found = audit.changes(objects=_objects(row), limit=CHANGES_SHOWN).rows
+    # A trigger is recorded with the DAG, because its run did not exist yet.
+    triggers = audit.changes(objects=[f"dag:{dag_id}"], limit=CHANGES_SHOWN).rows if row.triggered_by else ()
+    own = [one for one in triggers if one.action == "trigger" and (one.after or {}).get("run_id") == run_id]
+    changes = [changed.change(one) for one in (*found, *own)]
+    context |= {"dag": dags.get_dag(dag_id, recent=1), "changes": changes}
+    return rendering.show(request, "web/run_details.html", context)
+
+
+def _objects(row: runs.RunRow) -> list[str]:
+    """The names under which verbs on the run and its task instances are recorded."""
+    name = f"{row.dag_id}/{row.run_id}"
+    found = [f"run:{name}"]
+    for cell in tasks.cells([row.id])[row.id].values():
+        indexes = range(min(cell.total, MAPPED_SHOWN)) if cell.states else (NOT_MAPPED,)
+        found += [f"task:{name}/{cell.task_id}[{index}]" for index in indexes]
+    return found[:OBJECTS_ASKED]

@@ -1,4 +1,4 @@
-"""The deployment: pods, pools, import errors, loops."""
+"""The deployment: pods, pools, import errors, loops, and who changed what."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import timedelta
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.templatetags.static import static
 
-from execplane.store.queries import attempts, system
-from execplane.web import rendering, wiring
+from execplane.store.queries import attempts, audit, system
+from execplane.web import changed, rendering, wiring
 from execplane.web.views.dag import number
 
 LOOP_STALE = timedelta(seconds=30)
@@ -83,6 +83,22 @@ def import_errors(request: HttpRequest) -> HttpResponse:
     return rendering.show(
         request, "web/import_errors.html", {"page": page, "before": before, "topics": "import-errors"}
     )
+
+
+def audit_log(request: HttpRequest) -> HttpResponse:
+    """Who changed what, newest first; ?object= narrows it to one."""
+    before = number(request.GET.get("before"))
+    wanted = request.GET.get("object", "").strip()[:600]
+    page = audit.changes(objects=[wanted] if wanted else None, before=before)
+    context = {
+        "page": page,
+        "changes": [changed.change(row) for row in page.rows],
+        "wanted": wanted,
+        "before": before,
+        # Every verb nudges one of these; those on Variables and Connections show at the next poll.
+        "topics": "dags driver",
+    }
+    return rendering.show(request, "web/audit.html", context)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ with DAG(
     schedule=None,
     tags=["sales"],
     description="Counts what was sold",
+    doc_md="# Shop\n\n| what | who |\n|---|---|\n| orders | *ada* |\n\n![flow](https://example.com/flow.png)\n",
     params={
         "limit": Param(10, type="integer", minimum=1, maximum=100),
         "region": Param("eu", enum=["eu", "us"]),

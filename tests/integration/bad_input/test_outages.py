@@ -24,8 +24,8 @@ from tests.parts.kubernetes.cluster import Cluster
 from tests.parts.postgres import Postgres
 from tests.parts.standalone import Standalone
 
-OUTAGE_SECONDS = 3.0
-"""Stands for a minute: several retries of every loop and worker."""
+OUTAGE_SECONDS = float(os.environ.get("EXECPLANE_TEST_OUTAGE_SECONDS", "3"))
+"""Stands for a minute of the database and five of the API: several retries of every loop and worker."""
 
 
 @contextmanager
@@ -118,6 +118,16 @@ def test_postgresql_gone_for_a_while_costs_nothing(tmp_path: Path, postgres: Pos
             _not_before(OUTAGE_SECONDS)
             gate.open()
             _unharmed(one, tmp_path)
+
+
+def test_a_task_that_ends_while_execplane_is_away_loses_neither_result_nor_log(tmp_path: Path) -> None:
+    with _running(_with_dags(tmp_path)) as one:
+        _trigger_waiting(one, tmp_path)
+        one.stop()
+        (tmp_path / "go_on").touch()
+        _not_before(OUTAGE_SECONDS)
+        one.start()
+        _unharmed(one, tmp_path)
 
 
 def _page_of_an_outage(one: Standalone) -> str:

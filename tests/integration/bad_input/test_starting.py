@@ -172,8 +172,8 @@ def test_attempts_of_an_executor_that_was_taken_out_of_the_settings_are_told_by_
         one.stop()
     del one.environment["EXECPLANE_EXECUTORS"]
     assert (
-        "! 1 attempts wait for the executor sequential, which this deployment does not run: add it with "
-        "EXECPLANE_EXECUTORS, or name another in the DAG file and clear the tasks."
+        "! 1 attempt (1 queued) of the executor sequential, which this deployment does not run: put it back with "
+        "EXECPLANE_EXECUTORS, or end them with `execplane tasks mark`"
     ) in one.run("status", ok=False)
 
 

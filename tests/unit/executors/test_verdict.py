@@ -75,6 +75,7 @@ no_retry     | F/failed/failed_without_retry | F/none/failed_without_retry | F/-
 sensor       | F/failed/sensor_timeout      | F/none/sensor_timeout      | F/-/sensor_timeout      | F/stop/sensor_timeout      | F/failed/sensor_timeout   | F/failed/sensor_timeout
 timeout      | F/retry/execution_timeout    | F/none/execution_timeout   | F/-/execution_timeout   | F/stop/execution_timeout   | F/retry/execution_timeout | F/retry/execution_timeout
 terminated   | F/infra/terminated           | C/none/cancelled           | C/-/cancelled           | C/stop/cancelled           | F/retry/execution_timeout | F/infra/heartbeat_lost
+no_files     | F/infra/no_files             | C/none/cancelled           | C/-/cancelled           | C/stop/cancelled           | F/retry/execution_timeout | F/infra/heartbeat_lost
 newer        | F/retry/unknown_outcome      | F/none/unknown_outcome     | F/-/unknown_outcome     | F/stop/unknown_outcome     | F/retry/unknown_outcome   | F/retry/unknown_outcome
 gone_author  | F/retry/oom_killed           | C/none/cancelled           | C/-/cancelled           | C/stop/cancelled           | F/retry/execution_timeout | F/infra/heartbeat_lost
 gone_infra   | F/infra/evicted              | C/none/cancelled           | C/-/cancelled           | C/stop/cancelled           | F/retry/execution_timeout | F/infra/heartbeat_lost
@@ -89,6 +90,7 @@ SAID: dict[str, tuple[str, ErrorInfo | None]] = {
     "sensor": ("fail_without_retry", ErrorInfo(type="AirflowSensorTimeout", message="late")),
     "timeout": ("timeout", None),
     "terminated": ("terminated", None),
+    "no_files": ("no_files", BAD),
     "newer": ("teleported", None),
 }
 SEEN = {

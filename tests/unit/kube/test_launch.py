@@ -57,3 +57,25 @@ def test_an_invalid_field_is_named() -> None:
     diagnosis, _ = explain_refusal(answer(422, "Pod is invalid", "Invalid", causes=causes))
     assert diagnosis.data["fields"] == ["spec.containers[0].image"]
     assert "spec.containers[0].image: Required value" in diagnosis.sentence
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("spec.containers[0].image", "in: task."),
+        ("spec.containers[0].resources.requests", "in: dag, task resources."),
+        ("spec.tolerations[0].operator.deeper", "in: template."),
+        ("spec.hostNetwork", "in the pod template or the task's executor_config."),
+    ],
+)
+def test_the_layer_that_set_an_invalid_field_is_named(field: str, said: str) -> None:
+    provenance = {
+        "spec.containers[0].image": "task",
+        "spec.containers[0].imagePullPolicy": "template",
+        "spec.containers[0].resources.requests.cpu": "dag",
+        "spec.containers[0].resources.requests.memory": "task resources",
+        "spec.tolerations[0].operator": "template",
+    }
+    causes = [{"field": field, "message": "Invalid value"}]
+    diagnosis, _ = explain_refusal(answer(422, "Pod is invalid", "Invalid", causes=causes), provenance)
+    assert diagnosis.hint == f"Mend the field {said}"

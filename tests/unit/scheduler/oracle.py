@@ -194,7 +194,7 @@ class Oracle:
         alive = sum(1 for state in states.values() if state in ALIVE)
         for index in sorted(states):
             one = now.get(index) or Instance("none")
-            due = one.state == "none" or one.eligible_at is None or one.eligible_at <= self.now
+            due = one.eligible_at is None or one.eligible_at <= self.now
             if states[index] not in MAY_START or not due:
                 continue
             if task.kind == "empty":

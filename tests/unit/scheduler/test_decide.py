@@ -79,6 +79,7 @@ def test_the_first_verdict_sticks() -> None:
         (S.UP_FOR_RETRY, Cause.RETRY, 3),
         (S.UP_FOR_RETRY, Cause.INFRA, 2),
         (S.UP_FOR_RESCHEDULE, Cause.RESCHEDULE, 2),
+        (S.NONE, Cause.CLEAR, 3),
     ],
 )
 def test_another_attempt_comes_when_it_is_eligible_and_only_some_are_new_tries(

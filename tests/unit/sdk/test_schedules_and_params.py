@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from dateutil.relativedelta import relativedelta  # type: ignore[import-untyped]
 
-from execplane.contract.dag import TimetableSpec
+from execplane.contract.dag import DagSpec, ParamSpec, TimetableSpec, dag_hash, decode_dag, encode_dag
 from execplane.contract.errors import DagImportError
 from execplane.sdk import DAG, EmptyOperator, Param, timetables
 from execplane.sdk.exceptions import ParamValidationError
 from execplane.sdk.options import Defaults
 from execplane.sdk.params import ParamsDict, merge, violation
 from execplane.sdk.serialise import serialise, timetable_of
+from execplane.web.forms import fields
 from tests.unit.sdk.building import START, new_dag, spec_of
 
 
@@ -200,6 +201,27 @@ def test_params_are_stored_with_schema_and_description() -> None:
     )
     assert (found["plain"].default, found["plain"].schema) == ("x", {})
     assert (found["needed"].has_default, found["needed"].default) == (False, None)
+
+
+def test_params_keep_the_order_that_the_author_gave_them() -> None:
+    def stored(*names: str) -> DagSpec:
+        with new_dag(params=dict.fromkeys(names, 1)) as dag:
+            EmptyOperator(task_id="t")
+        return serialise(dag)
+
+    spec = stored("when", "a", "region")
+
+    again = decode_dag(encode_dag(spec))
+    assert list(again.params) == ["when", "a", "region"]
+    assert [field.name for field in fields(again.params)] == ["param.when", "param.a", "param.region"]
+    assert again == spec
+    assert dag_hash(again) == dag_hash(spec) == dag_hash(stored("when", "a", "region"))
+    assert dag_hash(stored("a", "region", "when")) != dag_hash(spec), "the form changes, and so does the version"
+
+
+def test_params_of_a_version_without_an_order_are_all_there() -> None:
+    old = DagSpec(dag_id="d", params={"b": ParamSpec(default=1), "a": ParamSpec(default=2)}, param_order=("b", "gone"))
+    assert list(decode_dag(encode_dag(old)).params) == ["b", "a"]
 
 
 def test_a_param_without_a_default_must_come_with_the_run() -> None:

@@ -1,0 +1,38 @@
+"""Who changed what, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from execplane.store.models import Audit
+from execplane.store.queries.paging import Page, cut
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditRow:
+    """`object` is `dag:ID`, `run:DAG/RUN`, `task:DAG/RUN/TASK[INDEX]`, `attempt:ID`, `variable:KEY`,
+    `connection:ID` or `dags`."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    object: str
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+def changes(*, objects: Collection[str] | None = None, before: int | None = None, limit: int = 50) -> Page[AuditRow]:
+    """What was done, to all or to these objects (index: the primary key, or audit_object)."""
+    found = Audit.objects.order_by("-id")
+    if objects is not None:
+        found = found.filter(object__in=objects)
+    if before is not None:
+        found = found.filter(id__lt=before)
+    columns = tuple(field.name for field in fields(AuditRow))
+    values = found.values_list(*columns)[: limit + 1]
+    rows, more = cut([AuditRow(**dict(zip(columns, row, strict=True))) for row in values], limit)
+    return Page(rows=rows, next_key=rows[-1].id if more else None)

@@ -1,0 +1,143 @@
+"""Variables and Connections on pages: set and deleted by staff, and what they hold never comes back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from cryptography.fernet import Fernet
+from django.test import Client
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from execplane.store import secrets
+from execplane.store.models import Audit, Connection, User, Variable
+from execplane.store.secrets import SecretBox
+from execplane.web import wiring
+from tests.conftest import TestClock
+
+pytestmark = pytest.mark.django_db
+HTMX = {"HX-Request": "true"}
+CONNECTION = {
+    "name": "shop",
+    "conn_type": "postgres",
+    "host": "db.example",
+    "port": "5432",
+    "schema": "orders",
+    "login": "reader",
+    "password": "s3cret-word",
+    "extra": '{"sslmode": "s3cret-mode"}',
+    "description": "The shop's database",
+}
+
+
+@pytest.fixture
+def box() -> SecretBox:
+    return SecretBox([Fernet.generate_key().decode()])
+
+
+@pytest.fixture(autouse=True)
+def parts(clock: TestClock, settings: Settings, box: SecretBox) -> Iterator[None]:
+    settings.STATIC_ROOT = None
+    before = wiring.parts()
+    wiring.wire(wiring.Parts(clock=clock, secrets=box))
+    yield
+    wiring.wire(before)
+
+
+@pytest.fixture
+def staff(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("ada", is_staff=True))
+    return client
+
+
+def test_a_variable_is_set_changed_and_deleted_and_its_value_is_never_shown(staff: Client, box: SecretBox) -> None:
+    made = staff.post(reverse("variable-set"), {"name": "token", "value": "s3cret-word", "description": "For the shop"})
+    assert made["Location"] == reverse("variables")
+    assert secrets.variable(box, "token") == "s3cret-word"
+
+    change = reverse("variable-set") + "?name=token"
+    pages = [staff.get(reverse("variables")), staff.get(change), staff.get(reverse("audit"))]
+    for page in pages:
+        assert "token" in page.content.decode()
+        assert "s3cret" not in page.content.decode()
+
+    staff.post(change, {"value": "", "description": "Of the shop"})
+    assert secrets.variable(box, "token") == "s3cret-word"
+    assert Variable.objects.get(key="token").description == "Of the shop"
+    staff.post(change, {"value": "another"})
+    assert secrets.variable(box, "token") == "another"
+
+    delete = reverse("variable-delete") + "?name=token"
+    assert "Delete token" in staff.get(delete).content.decode()
+    staff.post(delete)
+    assert not Variable.objects.exists()
+    assert list(Audit.objects.order_by("id").values_list("actor", "action", "object")) == [
+        *[("ada", "set", "variable:token")] * 3,
+        ("ada", "delete", "variable:token"),
+    ]
+
+
+def test_a_connection_s_password_and_extra_are_kept_unless_given_anew(staff: Client, box: SecretBox) -> None:
+    staff.post(reverse("connection-set"), CONNECTION)
+
+    change = reverse("connection-set") + "?name=shop"
+    for page in (staff.get(reverse("connections")), staff.get(change)):
+        assert "db.example" in page.content.decode()
+        assert "s3cret" not in page.content.decode()
+    staff.post(change, {**CONNECTION, "host": "db2.example", "password": "", "extra": ""})
+
+    kept = json.loads(secrets.connection_json(box, "shop") or "")
+    assert (kept["host"], kept["port"]) == ("db2.example", 5432)
+    assert (kept["password"], kept["extra"]) == ("s3cret-word", '{"sslmode": "s3cret-mode"}')
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": ""}, "A Connection's id has 1 to 250 characters"),
+        ({"name": "x" * 251}, "1 to 250 characters"),
+        ({"port": "many"}, "is not a number from 0 to 65535"),
+        ({"port": "70000"}, "is not a number from 0 to 65535"),
+        ({"extra": "{"}, "Extra: Not valid JSON"),
+        ({"extra": "[1]"}, "Extra must be a JSON object"),
+    ],
+)
+def test_a_refused_connection_says_why_and_does_not_send_the_password_back(
+    staff: Client, fields: dict[str, str], words: str
+) -> None:
+    answer = staff.post(reverse("connection-set"), {**CONNECTION, **fields})
+
+    body = answer.content.decode()
+    assert answer.status_code == 422
+    assert words in body.replace("&#x27;", "'")
+    assert "db.example" in body
+    assert "s3cret-word" not in body
+    assert not Connection.objects.exists()
+
+
+def test_readers_see_neither_names_nor_forms(db: None, box: SecretBox) -> None:
+    secrets.set_variable(box, "token", "s3cret-word")
+    client = Client()
+    client.force_login(User.objects.create_user("bob"))
+
+    for name in ("variables", "variable-set", "variable-delete", "connections", "connection-set", "connection-delete"):
+        assert client.get(reverse(name) + "?name=token").status_code == 403
+        assert client.post(reverse(name) + "?name=token", {"value": "x"}).status_code == 403
+    assert 'href="/variables"' not in client.get(reverse("dags")).content.decode()
+    assert secrets.variable(box, "token") == "s3cret-word"
+
+
+def test_what_does_not_exist_cannot_be_changed_or_deleted(staff: Client) -> None:
+    for name in ("variable-set", "variable-delete", "connection-set", "connection-delete"):
+        assert staff.get(reverse(name) + "?name=nope").status_code == 404
+
+
+def test_a_dialog_s_refusal_is_shown_in_the_dialog(staff: Client) -> None:
+    answer = staff.post(reverse("variable-set"), {"name": "", "value": "x"}, headers=HTMX)
+
+    assert answer.status_code == 200
+    assert "<html" not in answer.content.decode()
+    assert 'role="alert"' in answer.content.decode()
