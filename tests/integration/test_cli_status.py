@@ -16,6 +16,7 @@ from execplane.contract.errors import Unavailable
 from execplane.logs.files import FileLogStore
 from execplane.store.models import Lease, LoopStatus
 from tests.integration.cli_runner import execplane, save_attempt, save_dag, save_run
+from tests.parts.ports import free_ports
 
 pytestmark = pytest.mark.django_db
 
@@ -30,6 +31,11 @@ class Answering(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+def say_where(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    config = current().model_copy(update={"web": current().web.model_copy(update={"url": url})})
+    monkeypatch.setattr("execplane.compose.current", lambda: config)
+
+
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A web server that answers /healthz, where the configuration says it is."""
@@ -37,8 +43,7 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
-    config = current().model_copy(update={"web": current().web.model_copy(update={"url": url})})
-    monkeypatch.setattr("execplane.compose.current", lambda: config)
+    say_where(monkeypatch, url)
     yield url
     server.shutdown()
     thread.join()
@@ -104,7 +109,8 @@ def test_attempts_whose_executor_is_gone_from_the_settings_are_named_with_what_t
     assert "execplane tasks mark" in problem
 
 
-def test_a_web_server_that_is_down_is_named_and_the_rest_is_still_told() -> None:
+def test_a_web_server_that_is_down_is_named_and_the_rest_is_still_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    say_where(monkeypatch, f"http://127.0.0.1:{free_ports(1)[0]}")
     say_alive("scheduler", "parsing", "driver:local")
     said = execplane("status", "-o", "json")
     assert said.code == 1
