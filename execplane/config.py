@@ -165,6 +165,13 @@ class Config(Section):
     def _split_commas(cls, value: Any) -> Any:
         return _comma_separated(value)
 
+    @field_validator("secret_key_fallbacks", "fernet_keys", mode="after")
+    @classmethod
+    def _no_empty_keys(cls, value: list[SecretStr]) -> list[SecretStr]:
+        if not all(key.get_secret_value() for key in value):
+            raise ValueError("one of the keys is empty, and anybody can sign with an empty key")
+        return value
+
     @field_validator("executor", "executors", "queue_executors", mode="after")
     @classmethod
     def _known_executors(cls, value: Any) -> Any:

@@ -42,7 +42,7 @@ _PHASES = (
     ("started the worker", "started_at", "running_at"),
     ("loaded the DAG file", "running_at", "user_code_at"),
     ("ran the task", "user_code_at", "ended_at"),
-    ("confirmed its death", "ended_at", "gone_at"),
+    ("was certainly dead", "ended_at", "gone_at"),
 )
 
 
@@ -173,7 +173,8 @@ def kubectl_options(kubeconfig: str, context: str) -> str:
 def commands(known: Known) -> Iterator[str]:
     """What to type next. A pod that is gone has no kubectl lines."""
     row = known.row
-    if row.namespace and row.pod_name and row.launched_at is not None and row.gone_at is None:
+    gone = row.gone_at is not None and row.gone_at <= known.now
+    if row.namespace and row.pod_name and row.launched_at is not None and not gone:
         pod = shlex.join(["-n", row.namespace, row.pod_name])
         flag, name = shlex.join(["-n", row.namespace]), shlex.quote(row.pod_name)
         yield f"{known.kubectl} describe pod {pod}"

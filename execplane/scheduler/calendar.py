@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from execplane.contract.errors import Conflict
 from execplane.contract.states import RunType
@@ -17,6 +17,9 @@ from execplane.store.run_rows import DueDag
 from execplane.store.transitions import runs as transitions
 
 log = logging.getLogger(__name__)
+
+_JUST = timedelta(minutes=10)
+"""More than any tick counts as just passed, and than a run is planned ahead of its creation."""
 
 
 class Calendar:
@@ -64,6 +67,8 @@ class Calendar:
                 return False
             # Periods may have gone by unused since it was planned (a pause): without catchup the newest one counts.
             following = _following(dag, run_rows.last_scheduled(dag.dag_id), now)
+            if following is not None and following.run_after > now:
+                following = _just_due(dag, now) or following
             if following is None or following.run_after > now:
                 _store(dag, following)
                 return True
@@ -93,6 +98,19 @@ class Calendar:
             conf={},
             triggered_by=self._actor,
         )
+
+
+def _just_due(dag: DueDag, now: datetime) -> NextRun | None:
+    """The run as it was planned, when it fell due a moment ago: a tick that "just" passed while it was planned may no
+    longer have by now, and must not be lost for that."""
+    if dag.next_run_at is None or dag.logical_date is None or now - dag.next_run_at > _JUST:
+        return None
+    return NextRun(
+        logical_date=dag.logical_date,
+        data_interval_start=dag.interval_start or dag.logical_date,
+        data_interval_end=dag.interval_end or dag.logical_date,
+        run_after=dag.next_run_at,
+    )
 
 
 def _following(dag: DueDag, last: run_rows.LastScheduled | None, now: datetime) -> NextRun | None:

@@ -6,6 +6,7 @@ handler, which sleeps and is unfair. Other processes still meet the busy timeout
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import msgspec
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from execplane.contract.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 NOTIFY_CHANNEL = "execplane"
 _NOTIFY_LIMIT_BYTES = 7900
@@ -41,6 +44,15 @@ def nudge(*topics: str) -> None:
     _pending.topics.update(dict.fromkeys(topics))
 
 
+def afterwards(work: Callable[[], None]) -> None:
+    """Have `work` done in a `write()` of its own once the present one has committed.
+
+    For rows that may not be locked beside those that are held already. When it fails, or we die before, it is not
+    done: only for what a safety net does in the end.
+    """
+    _pending.afterwards.append(work)
+
+
 @contextmanager
 def write() -> Iterator[None]:
     """A write transaction; nested calls join the outer one. Nothing in it may talk to the network.
@@ -51,12 +63,13 @@ def write() -> Iterator[None]:
     if getattr(_pending, "depth", 0):
         yield
         return
-    _pending.depth, _pending.topics = 1, {}
+    _pending.depth, _pending.topics, _pending.afterwards = 1, {}, []
     topics: list[str] = []
+    works: list[Callable[[], None]] = []
     try:
         with _serialised(), transaction.atomic():
             yield
-            topics = list(_pending.topics)
+            topics, works = list(_pending.topics), list(_pending.afterwards)
             if topics and is_postgresql():
                 _notify(topics)
     except (OperationalError, InterfaceError) as error:
@@ -68,8 +81,20 @@ def write() -> Iterator[None]:
     finally:
         _pending.depth = 0
         _pending.topics = {}
+        _pending.afterwards = []
     if topics and _publisher is not None:
         _publisher(topics)
+    for work in works:
+        _do_afterwards(work)
+
+
+def _do_afterwards(work: Callable[[], None]) -> None:
+    try:
+        with write():
+            work()
+    except Exception:
+        # What was asked for is committed: its caller must not take it for failed.
+        log.exception("what follows a change was not done, and is left to the safety net")
 
 
 @contextmanager

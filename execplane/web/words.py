@@ -21,7 +21,7 @@ PHASE_LABELS = {
     "running_at": ("Running", "The worker passed the fence"),
     "user_code_at": ("User code", "The task's own code began"),
     "ended_at": ("Ended", "The outcome was decided"),
-    "gone_at": ("Gone", "It is confirmed dead"),
+    "gone_at": ("Gone", "It is dead for certain: confirmed, or fenced by itself by then"),
     "cleaned_at": ("Cleaned up", "What was left of it was deleted"),
 }
 

@@ -208,6 +208,13 @@ def test_sessions_outlive_a_rotated_key_as_workers_do(tmp_path: Path, fallbacks:
                 signing.loads(signed)
 
 
+def test_an_empty_key_is_refused_wherever_it_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "execplane.toml"
+    file.write_text('secret_key_fallbacks = ["old", ""]\n')
+    with pytest.raises(ConfigError, match=r"(?s)secret_key_fallbacks.*one of the keys is empty"):
+        load({"EXECPLANE_HOME": str(tmp_path)}, file)
+
+
 def test_the_address_for_people_is_one_that_can_be_reached() -> None:
     assert load({"EXECPLANE_WEB__HOST": "0.0.0.0"}).web_url == "http://127.0.0.1:8080"
     assert load({"EXECPLANE_WEB__HOST": "::"}).web_url == "http://[::1]:8080"

@@ -62,7 +62,9 @@ def _lock_runs(ti_ids: Sequence[int]) -> list[DagRun]:
 
 def _stop(ti_ids: Sequence[int], *, actor: str, reason: str, then: str, now: datetime) -> set[int]:
     """Tell the attempts of these task instances to stop; gives the instances whose attempt is still alive."""
-    active = list(Attempt.objects.filter(ti_id__in=ti_ids, state__in=_ACTIVE).values_list("pk", flat=True))
+    rows = Attempt.objects.filter(ti_id__in=ti_ids, state__in=_ACTIVE)
+    # All of them at once and in one order, also those that are being stopped already: no deadlocks.
+    active = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
     request_stop(active, actor=actor, reason=reason, then=then, now=now)
     alive = Attempt.objects.filter(pk__in=active, state=AttemptState.STOPPING)
     # One that was being stopped for another reason has the newest wish decide what comes after.

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from execplane.contract.observations import Diagnosis, Progress
 from execplane.contract.states import (
@@ -32,7 +32,9 @@ IN_HAND = [AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
 _WAIT_NO_MORE = Delete(lambda: WaitingReason.objects.filter(attempt_id=Parameter("attempt_id")))
 _DECIDE = Update(lambda: DagRun.objects.filter(pk=Parameter("run_pk")), decide_at=Parameter("now"))
 _GONE = Update(
-    lambda: Attempt.objects.filter(pk=Parameter("attempt_id"), state__in=[*ATTEMPT_ENDED], gone_at=None),
+    lambda: Attempt.objects.filter(
+        Q(gone_at=None) | Q(gone_at__gt=Parameter("at")), pk=Parameter("attempt_id"), state__in=[*ATTEMPT_ENDED]
+    ),
     gone_at=Parameter("at"),
 )
 
@@ -220,7 +222,8 @@ def reset_instances(ti_ids: Iterable[int], *, now: datetime) -> None:
     XCom.objects.filter(ti_id__in=ids).delete()
     unconfirmed = Attempt.objects.filter(ti_id__in=ids, gone_at__gt=now).order_by("gone_at")
     for ti_id, gone_at in list(unconfirmed.values_list("ti_id", "gone_at")):
-        TaskInstance.objects.filter(pk=ti_id).update(eligible_at=gone_at)
+        why = f"The attempt before vanished and may live on: the next one waits until {gone_at:%H:%M:%S} UTC."
+        TaskInstance.objects.filter(pk=ti_id).update(eligible_at=gone_at, reason=why)
 
 
 def save_xcoms(ti_id: int, attempt_no: int, values: Sequence[XComRow], now: datetime) -> None:
@@ -322,12 +325,12 @@ def request_stop_of_instances(reasons: dict[int, str], *, actor: str, now: datet
     if not reasons:
         return
     active = ["queued", "claimed", "launched", "running"]
-    by_reason: dict[str, list[int]] = defaultdict(list)
-    for ti_id, reason in reasons.items():
-        by_reason[reason].append(ti_id)
     with write():
-        for reason, ti_ids in by_reason.items():
-            ids = list(Attempt.objects.filter(ti_id__in=ti_ids, state__in=active).values_list("pk", flat=True))
+        rows = Attempt.objects.filter(ti_id__in=reasons, state__in=active)
+        # All of them at once and in one order, whatever their reasons: no deadlocks.
+        attempts = list(rows.order_by("pk").select_for_update().values_list("pk", "ti_id"))
+        for reason in sorted(set(reasons.values())):
+            ids = [pk for pk, ti_id in attempts if reasons[ti_id] == reason]
             request_stop(ids, actor=actor, reason=reason, then="", now=now)
 
 
@@ -389,9 +392,15 @@ def _became_known(fact: Progress) -> dict[str, Any]:
 
 
 def gone(attempt_id: int, at: datetime) -> None:
-    """An ended attempt's process or pod is confirmed dead."""
+    """An ended attempt's process or pod is confirmed dead: what waited for it to have fenced itself waits no more."""
     with write():
-        _GONE(attempt_id=attempt_id, at=at)
+        run_pk, row = locked_run_of(attempt_id), locked_attempt(attempt_id)
+        if run_pk is None or row is None or not _GONE(attempt_id=attempt_id, at=at) or row.gone_at is None:
+            return
+        waits = TaskInstance.objects.filter(pk=row.ti_id, eligible_at=row.gone_at)
+        if waits.filter(state__in=[TaskState.NONE, TaskState.UP_FOR_RETRY]).update(eligible_at=at):
+            _DECIDE(run_pk=run_pk, now=at)
+            nudge("scheduler", f"run:{run_pk}", f"attempt:{attempt_id}")
 
 
 def cleaned(attempt_ids: Sequence[int], at: datetime) -> None:

@@ -321,7 +321,9 @@ def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, retry_at: datetime
 def hold_launch(attempt_ids: Sequence[int], *, until: datetime) -> None:
     """Launches that are being sent again: not once more before `until`."""
     with write():
-        Attempt.objects.filter(pk__in=attempt_ids, state=AttemptState.LAUNCHED).update(retry_at=until)
+        rows = Attempt.objects.filter(pk__in=attempt_ids, state=AttemptState.LAUNCHED)
+        ids = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
+        Attempt.objects.filter(pk__in=ids).update(retry_at=until)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -13,7 +14,7 @@ from django.db.models import F, QuerySet
 
 from execplane.contract.errors import Conflict
 from execplane.contract.states import RUN_ENDED, RunState, RunType, TaskState, task_sources
-from execplane.store.database import nudge, write
+from execplane.store.database import afterwards, nudge, write
 from execplane.store.models import Dag, DagRun, ImportErrorRow, TaskInstance
 from execplane.store.prepared import Named, Parameter, Select
 from execplane.store.queries.literal import state_in
@@ -165,7 +166,6 @@ def postpone_run(run: LockedRun, *, decide_at: datetime | None, reason: str) -> 
 
 def end_run(run: LockedRun, state: RunState, *, reason: str, now: datetime) -> None:
     """The run is over; waiting runs of the DAG get their turn."""
-    # Two runs of one DAG may end at once, each locked by its scheduler: so no running one is touched here.
     queued = DagRun.objects.filter(_IS_ACTIVE, dag_id=run.dag_id, state=RunState.QUEUED)
     DagRun.objects.filter(pk=run.pk).exclude(state__in=list(RUN_ENDED)).update(
         state=state, ended_at=now, reason=clean(reason, 500), decide_at=None
@@ -186,13 +186,20 @@ def recheck_runs(run_pks: Sequence[int], now: datetime) -> None:
 
 
 def _recheck(rows: QuerySet[DagRun], now: datetime) -> None:
+    """In a transaction of its own: whoever holds a run must not wait for another one's, as somebody may the other way
+    round. Should it get lost, `recheck_forgotten` makes up for it."""
+    afterwards(partial(_recheck_alone, rows, now))
+
+
+def _recheck_alone(rows: QuerySet[DagRun], now: datetime) -> None:
     """Locked in one order first, whatever order the update would take: no deadlocks.
 
     Ordered by an expression, as SQLite would else walk all of the DAG's runs in that order.
     """
     ids = list(rows.order_by(F("pk") + 0).select_for_update().values_list("pk", flat=True))
     DagRun.objects.filter(pk__in=ids, state__in=["queued", "running"]).update(decide_at=now)
-    nudge("scheduler")
+    if ids:
+        nudge("scheduler")
 
 
 def plan_again(dag_id: str) -> None:

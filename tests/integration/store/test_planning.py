@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import pytest
 
 from execplane.contract.dag import DagSpec, TaskSpec, TimetableSpec
 from execplane.contract.errors import InvalidInput
 from execplane.scheduler.calendar import Calendar
+from execplane.store import run_rows
 from execplane.store.models import Dag, DagRun, ImportErrorRow
 from execplane.store.transitions import runs
 from tests.integration.store.conftest import Ledger, save_dag
@@ -29,6 +31,21 @@ def test_a_dag_whose_next_run_cannot_be_computed_says_so_and_the_others_get_thei
     assert "cannot be planned" in ImportErrorRow.objects.get(file="e.py").message
     assert Dag.objects.get(pk="endless").next_run_at is None
     assert DagRun.objects.filter(dag_id="fine").count() == 1
+
+
+def test_a_tick_that_passed_just_before_its_dag_was_planned_is_not_lost_by_a_busy_scheduler(ledger: Ledger) -> None:
+    tasks = (TaskSpec(task_id="one", operator="BashOperator"),)
+    often = TimetableSpec(kind="cron", expression="*/5 * * * *", semantics="instant")
+    planned_at = datetime(2026, 3, 1, 12, 0, 29, tzinfo=UTC)
+    save_dag(DagSpec(dag_id="often", file="o.py", timetable=often, tasks=tasks), planned_at)
+    with mock.patch.object(run_rows, "due_dags", return_value=[]):
+        Calendar().create_due_runs(planned_at)
+    assert Dag.objects.get(pk="often").next_run_at == datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+    Calendar().create_due_runs(planned_at + timedelta(seconds=3))
+
+    assert DagRun.objects.get(dag_id="often").logical_date == datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert Dag.objects.get(pk="often").next_run_at == datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
 
 
 def test_a_run_that_nobody_woke_is_looked_at_again(ledger: Ledger) -> None:

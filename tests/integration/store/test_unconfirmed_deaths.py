@@ -109,6 +109,22 @@ def test_a_task_marked_in_flight_and_cleared_later_waits_as_well(play: Play) -> 
     starts_only_after(play, FENCED)
 
 
+@pytest.mark.parametrize("clears", [True, False])
+def test_a_death_that_is_confirmed_after_all_ends_the_wait(play: Play, clears: bool) -> None:
+    play.bring_to(AttemptState.RUNNING)
+    lose(play)
+    if clears:
+        play.clear()
+        assert "may live on" in play.instance().reason
+    play.later(30)
+
+    lose(play, finished=True)
+
+    assert play.attempt().gone_at == play.now
+    play.decide()
+    assert play.attempt().attempt_no == 2
+
+
 def test_what_never_passed_the_fence_is_not_waited_for(play: Play) -> None:
     """It can pass none any more: its attempt has ended."""
     play.bring_to(AttemptState.LAUNCHED)
