@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from execplane.contract.dag import ParamSpec
 from execplane.contract.errors import InvalidInput
 
 MOST_CONF_BYTES = 1 << 20
+_HAS_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""In encoded JSON; an escaped backslash before "u0000" is text."""
 _HINT = "The DAG file declares what its params take; `execplane dags show DAG_ID` lists them."
 
 
@@ -24,11 +27,13 @@ def merge_conf(params: Mapping[str, ParamSpec], conf: Any) -> dict[str, Any]:
     if not isinstance(conf, dict):
         raise InvalidInput("A run's conf is a JSON object.", hint='For example {"table": "orders"}.')
     try:
-        size = len(json.dumps(conf, allow_nan=False))
-    except (TypeError, ValueError) as error:
+        encoded = json.dumps(conf, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"The conf is not JSON: {error}.") from None
-    if size > MOST_CONF_BYTES:
-        raise InvalidInput(f"The conf has {size} bytes; {MOST_CONF_BYTES} are the most.")
+    if len(encoded) > MOST_CONF_BYTES:
+        raise InvalidInput(f"The conf has {len(encoded)} bytes; {MOST_CONF_BYTES} are the most.")
+    if _HAS_NUL.search(encoded):
+        raise InvalidInput("The conf has a NUL character in it, which cannot be stored.")
     for name, param in params.items():
         _check(name, param, conf)
     return conf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from execplane.actions.actor import Actor, demand
@@ -16,12 +17,19 @@ _CLOCK = SystemClock()
 
 
 def set_variable(
-    actor: Actor, box: SecretBox, key: str, value: str, description: str = "", *, clock: Clock = _CLOCK
+    actor: Actor,
+    box: SecretBox,
+    key: str,
+    value: str | None,
+    description: str | None = None,
+    *,
+    new: bool = False,
+    clock: Clock = _CLOCK,
 ) -> None:
-    """Make the Variable or give it another value."""
+    """Make the Variable or change it; None keeps what is stored. Raises Conflict for a `new` one whose key is taken."""
     demand(actor, "set Variables")
     with write():
-        secrets.set_variable(box, key, value, description)
+        secrets.set_variable(box, key, value, description, new=new)
         audit(actor.name, "set", f"variable:{key}", now=clock.now())
 
 
@@ -35,12 +43,20 @@ def delete_variable(actor: Actor, key: str, *, clock: Clock = _CLOCK) -> None:
 
 
 def set_connection(
-    actor: Actor, box: SecretBox, conn_id: str, fields: dict[str, Any], *, clock: Clock = _CLOCK
+    actor: Actor,
+    box: SecretBox,
+    conn_id: str,
+    fields: dict[str, Any],
+    *,
+    keep: Collection[str] = (),
+    new: bool = False,
+    clock: Clock = _CLOCK,
 ) -> None:
-    """fields: conn_type, host, schema, login, port, password, extra, description."""
+    """fields: conn_type, host, schema, login, port, password, extra, description; `keep` names those of password and
+    extra that stay. Raises Conflict for a `new` one whose id is taken."""
     demand(actor, "set Connections")
     with write():
-        secrets.set_connection(box, conn_id, fields)
+        secrets.set_connection(box, conn_id, fields, keep=keep, new=new)
         audit(actor.name, "set", f"connection:{conn_id}", now=clock.now())
 
 

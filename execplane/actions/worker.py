@@ -35,7 +35,7 @@ from execplane.executors.verdict import max_tries
 from execplane.store import worker_rows
 from execplane.store.database import is_outage
 from execplane.store.queries.versions import spec as dag_spec
-from execplane.store.transitions import ending, launching
+from execplane.store.transitions import ending, launching, observing
 from execplane.store.transitions.ending import XComRow
 from execplane.store.worker_rows import ClaimRow, LiveAttempt, XComFound
 
@@ -227,7 +227,7 @@ class Beats:
         while parts:
             part = parts.pop()
             try:
-                ending.beat(part)
+                observing.beat(part)
             except Exception as error:
                 if is_outage(error):
                     self._put_back([beat for rest in (part, *parts) for beat in rest])
@@ -251,7 +251,7 @@ def heartbeat(row: LiveAttempt, beat: Heartbeat, beats: Beats, *, now: datetime)
     demand_running(row)
     beats.add(row.attempt_id, row.nonce, beat.log_offset)
     if beat.rendered is not None or beat.bundle_found:
-        ending.keep_rendered(row.attempt_id, _storable(beat.rendered), beat.bundle_found)
+        observing.keep_rendered(row.attempt_id, _storable(beat.rendered), beat.bundle_found)
     return row.stop_reason or "stopped" if row.state == AttemptState.STOPPING else ""
 
 

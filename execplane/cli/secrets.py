@@ -27,7 +27,7 @@ def _value(text: str) -> str:
 def set_variable(
     key: Key,
     value: Annotated[str, typer.Argument(metavar="VALUE", help=f"The value, {_STDIN}.")],
-    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
 ) -> None:
     """Make a Variable or change it. Example: execplane variables set table orders"""
     with acting() as session:

@@ -175,6 +175,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     """return_value and what was pushed but not yet sent."""
     map_length: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] | None = None
     """Length of return_value when it is a list or dict: mapped tasks downstream expand by it."""
+    map_label: str = ""
+    """The mapped instance's name on pages, at most 250 characters."""
     skip: tuple[str, ...] = ()
     """Task ids that a branch or a short circuit drops."""
     reschedule_at: datetime | None = None

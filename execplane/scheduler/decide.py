@@ -364,15 +364,26 @@ class _Pass:
         if None in self.tallies:
             present = frozenset(index for index, tally in enumerate(self.tallies) if tally is not None)
             leaves = effective_leaves(self.dag.tasks, present)
-        failed = [
-            self.dag.tasks[index].task_id
+        lost = [
+            index
             for index in leaves
             if (tally := self.tallies[index]) is not None and (tally.failed or tally.upstream_failed)
         ]
-        if not failed:
+        if not lost:
             return RunState.SUCCESS, ""
+        failed = self._behind(lost)
         more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-        return RunState.FAILED, f"failed at the end: {', '.join(failed[:5])}{more}"
+        return RunState.FAILED, f"failed: {', '.join(failed[:5])}{more}"
+
+    def _behind(self, lost: Sequence[int]) -> list[str]:
+        """The tasks that failed themselves, of these and all that lie before them; these, where none did."""
+        seen, todo = set(lost), list(lost)
+        while todo:
+            before = [index for index in self.dag.tasks[todo.pop()].upstream if index not in seen]
+            seen.update(before)
+            todo += before
+        failed = [index for index in sorted(seen) if (tally := self.tallies[index]) is not None and tally.failed]
+        return [self.dag.tasks[index].task_id for index in failed or lost]
 
 
 def _by_map_index(row: TaskRow) -> int:

@@ -103,9 +103,8 @@ class SchedulerLoop:
         if run.paused and transitions.still_paused(run.dag_id):
             transitions.postpone_run(run, decide_at=None, reason="The DAG is paused.")
         elif transitions.running_runs(run.dag_id) >= (most := transitions.max_active_runs(run.dag_id)):
-            transitions.postpone_run(
-                run, decide_at=None, reason=f"The DAG has {most} runs running, its max_active_runs."
-            )
+            reason = f"As many runs are running as the DAG's max_active_runs allows ({most})."
+            transitions.postpone_run(run, decide_at=None, reason=reason)
         else:
             transitions.start_run(run, now=now)
 

@@ -53,6 +53,8 @@ class Outcome:
     xcoms: tuple[XComValue, ...] = ()
     """The result, not sent yet."""
     map_length: int | None = None
+    map_label: str = ""
+    """The mapped instance's name, by map_index_template."""
     skip: tuple[str, ...] = ()
     reschedule_at: datetime | None = None
     rendered: dict[str, Any] | None = None
@@ -239,9 +241,21 @@ class _Attempt:
             outcome=outcome,
             error=found,
             rendered=self.rendered,
+            map_label=self._map_label(),
             user_code_started_at=self.started_at,
             **fields,
         )
+
+    def _map_label(self) -> str:
+        """Rendered after the task ran, as in Airflow: the task may have put into the context what the name needs."""
+        template = getattr(getattr(self, "task", None), "map_index_template", None)
+        if not template or self.key.map_index == NOT_MAPPED or self.rendered is None:
+            return ""
+        try:
+            return masking.mask(str(templating.Renderer(self.task, self.context).render(template)))[:250]
+        except Exception:
+            _log.exception("map_index_template could not be rendered")
+            return ""
 
 
 def is_mapped_over(dag: DAG, task_id: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 _SENSITIVE = (
     "access_token", "api_key", "apikey", "authorization", "keyfile_dict", "passphrase", "passwd", "password",
@@ -21,7 +22,8 @@ def is_sensitive(name: str) -> bool:
 def learn(secret: str | None) -> None:
     """From now on `mask` hides `secret`. Very short ones are left alone: they would blot out half the text."""
     if secret and len(secret) >= _SHORTEST:
-        _known.add(secret)
+        # Also as it stands in an address, which is how a Connection's URI carries it.
+        _known.update({secret, quote(secret, safe=""), quote_plus(secret)})
 
 
 def learn_variable(key: str, text: str) -> None:

@@ -17,6 +17,7 @@ from execplane.contract.dag import DagSpec, dag_hash, encode_dag
 from execplane.store import blob_rows
 from execplane.store.database import nudge, write
 from execplane.store.models import Bundle, Dag, DagRun, DagTag, DagVersion, ImportErrorRow
+from execplane.store.transitions.runs import recheck_queued
 
 T = TypeVar("T")
 
@@ -128,6 +129,7 @@ def save_files(
         )
         for ids in _chunks(changed):
             Dag.objects.filter(dag_id__in=ids).update(replan=True)
+            recheck_queued(ids, now)
         _save_tags({dag_id: specs[dag_id] for dag_id in changed})
         retired = _retire_undefined(bundle_name, results)
         _save_errors(bundle_name, results, now)

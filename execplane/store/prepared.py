@@ -49,7 +49,7 @@ def _filled(params: tuple[Any, ...], values: Mapping[str, Any]) -> list[Any]:
 
 
 class Select:
-    """A `values_list` query without annotations; call it for its rows.
+    """A `values_list` query; call it for its rows.
 
     Compiled at the first use: a `select_for_update` must be used within a transaction each time.
     """
@@ -201,7 +201,7 @@ class Insert:
         self._or_update = tuple(or_update)
 
     def many(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        filled = [_filled(self._slots, {**self._defaults, **row}) for row in rows]
+        filled = [_filled(self._slots, self._whole(row)) for row in rows]
         quote = connection.ops.quote_name
         into = f"{quote(self._table)} ({', '.join(map(quote, self._columns))})"
         plain = not (self._or_ignore or self._or_update)
@@ -215,6 +215,11 @@ class Insert:
                 slots = ", ".join(["%s"] * len(self._columns))
                 sql = f"INSERT INTO {into} VALUES ({slots}){self._on_conflict()}"  # noqa: S608
                 cursor.executemany(sql, filled)
+
+    def _whole(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        if unknown := row.keys() - self._defaults.keys():
+            raise TypeError(f"{self._table} has no columns {', '.join(sorted(unknown))}")
+        return {**self._defaults, **row}
 
     def _on_conflict(self) -> str:
         if self._or_ignore:

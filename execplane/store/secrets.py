@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from execplane.contract.errors import ConfigError, InvalidInput
+from execplane.contract.errors import ConfigError, Conflict, InvalidInput
 from execplane.store.database import write
 from execplane.store.models import Connection, SecretAccess, Variable
 
 MOST_VALUE_BYTES = 1 << 20
+_NAMES = {"key": "key", "conn_id": "id"}
 
 
 class SecretBox:
@@ -44,21 +46,38 @@ class SecretBox:
         return self._fernet.rotate(sealed)
 
 
+def _check(model: type[Variable | Connection], texts: Mapping[str, str]) -> None:
+    """PostgreSQL refuses what is longer than its column; SQLite would keep it."""
+    for name, text in texts.items():
+        most = getattr(model._meta.get_field(name), "max_length", None) or len(text)
+        if name in _NAMES and not 0 < len(text) <= most:
+            raise InvalidInput(f"A {model.__name__}'s {_NAMES[name]} has 1 to {most} characters.")
+        if len(text) > most:
+            raise InvalidInput(f"A {model.__name__}'s {name} has at most {most} characters.")
+
+
 def variable(box: SecretBox, key: str) -> str | None:
     row = Variable.objects.filter(key=key).values_list("value", flat=True).first()
     return None if row is None else box.open(bytes(row), f"The Variable {key}")
 
 
-def set_variable(box: SecretBox, key: str, value: str, description: str = "") -> None:
-    if not key or len(key) > 250:
-        raise InvalidInput("A Variable's key has 1 to 250 characters.")
-    if len(value.encode()) > MOST_VALUE_BYTES:
+def set_variable(
+    box: SecretBox, key: str, value: str | None, description: str | None = None, *, new: bool = False
+) -> None:
+    """None keeps what is stored. Raises Conflict when it is to be a new one and the key is taken."""
+    _check(Variable, {"key": key})
+    if value is not None and len(value.encode()) > MOST_VALUE_BYTES:
         raise InvalidInput(f"The Variable {key} is larger than {MOST_VALUE_BYTES} bytes.")
-    defaults: dict[str, Any] = {"value": box.seal(value)}
-    if description:
-        defaults["description"] = description
+    # A value that is kept is not opened, so this works with a lost key, too.
+    changes: dict[str, Any] = {} if value is None else {"value": box.seal(value)}
+    if description is not None:
+        changes["description"] = description
+    whole = {"value": box.seal(value or ""), **changes}
     with write():
-        Variable.objects.update_or_create(key=key, defaults=defaults)
+        if not new:
+            Variable.objects.update_or_create(key=key, defaults=changes, create_defaults=whole)
+        elif not Variable.objects.get_or_create(key=key, defaults=whole)[1]:
+            raise Conflict(f"There is already a Variable {key}.", hint="Change it, or choose another key.")
 
 
 def delete_variable(key: str) -> bool:
@@ -87,22 +106,22 @@ def connection_json(box: SecretBox, conn_id: str) -> str | None:
     )
 
 
-def set_connection(box: SecretBox, conn_id: str, fields: dict[str, Any]) -> None:
-    """fields: conn_type, host, schema, login, port, password, extra, description."""
-    secret = {"password": fields.get("password"), "extra": fields.get("extra")}
+def set_connection(
+    box: SecretBox, conn_id: str, fields: dict[str, Any], *, keep: Collection[str] = (), new: bool = False
+) -> None:
+    """fields: conn_type, host, schema, login, port, password, extra, description; `keep` names those of password and
+    extra that stay as they are stored. Raises Conflict when it is to be a new one and the id is taken."""
+    texts = {name: fields.get(name) or "" for name in ("conn_type", "host", "schema", "login", "description")}
+    _check(Connection, {"conn_id": conn_id, **texts})
     with write():
-        Connection.objects.update_or_create(
-            conn_id=conn_id,
-            defaults={
-                "conn_type": fields.get("conn_type") or "",
-                "host": fields.get("host") or "",
-                "schema": fields.get("schema") or "",
-                "login": fields.get("login") or "",
-                "port": fields.get("port"),
-                "description": fields.get("description") or "",
-                "secret": box.seal(json.dumps(secret)),
-            },
-        )
+        # Opened only when something of it stays: a secret of a lost key can be set again.
+        before = json.loads(connection_json(box, conn_id) or "{}") if keep else {}
+        secret = {name: (before if name in keep else fields).get(name) for name in ("password", "extra")}
+        whole = {**texts, "port": fields.get("port"), "secret": box.seal(json.dumps(secret))}
+        if not new:
+            Connection.objects.update_or_create(conn_id=conn_id, defaults=whole)
+        elif not Connection.objects.get_or_create(conn_id=conn_id, defaults=whole)[1]:
+            raise Conflict(f"There is already a Connection {conn_id}.", hint="Change it, or choose another id.")
 
 
 def delete_connection(conn_id: str) -> bool:

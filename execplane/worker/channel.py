@@ -65,6 +65,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorInfo | None = None
     xcoms: tuple[XComValue, ...] = ()
     map_length: int | None = None
+    map_label: str = ""
     skip: tuple[str, ...] = ()
     reschedule_at: datetime | None = None
     rendered: dict[str, Any] | None = None

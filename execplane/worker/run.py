@@ -274,6 +274,7 @@ class _Attempt:
             error=result.error,
             xcoms=result.xcoms,
             map_length=result.map_length,
+            map_label=result.map_label,
             skip=result.skip,
             reschedule_at=result.reschedule_at,
             log_offset=self._book.produced,

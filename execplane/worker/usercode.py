@@ -88,6 +88,7 @@ def _result(outcome: execution.Outcome, services: ApiServices) -> Result:
         error=outcome.error,
         xcoms=xcoms,
         map_length=outcome.map_length,
+        map_label=outcome.map_label,
         skip=outcome.skip,
         reschedule_at=outcome.reschedule_at,
         rendered=outcome.rendered,

@@ -171,7 +171,7 @@ class InstantExecutor(FileExecutor):
 def play_driver(folder: Path, crash: str = "") -> None:
     """A driver under a short lease; `crash` names the point at which it is killed without a warning."""
     from execplane.contract.clock import SystemClock
-    from execplane.store.transitions import launching
+    from execplane.store.transitions import launching, observing
 
     executor = FileExecutor(folder, SystemClock())
 
@@ -195,7 +195,7 @@ def play_driver(folder: Path, crash: str = "") -> None:
     elif crash == "after the launch":
         executor.launch = then_die(executor.launch)  # type: ignore[method-assign]
     elif crash == "after the acknowledgement":
-        launching.acknowledge = then_die(launching.acknowledge)
+        observing.acknowledge = then_die(observing.acknowledge)
     run_loops([driver(executor)])
 
 
@@ -285,7 +285,7 @@ def play_storm(folder: Path, seconds: str, number: str) -> None:
     from execplane.executors.driver import ends
     from execplane.store.database import write
     from execplane.store.models import Attempt
-    from execplane.store.transitions import ending, launching
+    from execplane.store.transitions import launching, observing
 
     clock = SystemClock()
     until = clock.monotonic() + float(seconds)
@@ -295,7 +295,7 @@ def play_storm(folder: Path, seconds: str, number: str) -> None:
     try:
         while clock.monotonic() < until:
             now = clock.now()
-            ending.beat([(pk, f"n{pk}", writes, now) for pk in mine])
+            observing.beat([(pk, f"n{pk}", writes, now) for pk in mine])
             queued = list(Attempt.objects.filter(state="queued").order_by("pk").values_list("pk", flat=True)[:3])
             with write():
                 got = launching.claim(queued, owner=f"d{number}", now=now)

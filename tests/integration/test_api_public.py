@@ -142,6 +142,8 @@ def test_a_run_may_be_triggered_with_nothing_but_its_dag() -> None:
     [
         ({"conf": {"table": 5}}, 400, "table"),
         ({"conf": [1]}, 400, "conf"),
+        ({"conf": {"note": "a\x00b"}}, 400, "NUL"),
+        ({"conf": {"note": "\\\x00"}}, 400, "NUL"),
         ({"logical_date": "soon"}, 400, "logical_date"),
         ({"dag_run_id": "r1"}, 409, "r1"),
         ({"note": "x"}, 400, "note"),
@@ -157,6 +159,11 @@ def test_a_bad_body_is_named_and_makes_no_run(body: Any, status: int, named: str
     assert answer.status_code == status
     assert named in answer.json()["message"]
     assert DagRun.objects.count() == 1
+
+
+def test_a_backslash_before_u0000_is_text_and_no_nul() -> None:
+    save_dag()
+    assert post("/dags/orders/dagRuns", {"conf": {"note": "\\u0000"}}).status_code == 200
 
 
 def test_a_dag_that_does_not_exist_is_404_with_the_nearest_name() -> None:

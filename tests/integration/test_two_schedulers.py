@@ -135,7 +135,7 @@ def test_two_schedulers_start_no_more_runs_than_max_active_runs() -> None:
 
     assert DagRun.objects.filter(dag_id="limited", state="running").count() == 2
     assert set(DagRun.objects.filter(state="queued").values_list("reason", flat=True)) == {
-        "The DAG has 2 runs running, its max_active_runs."
+        "As many runs are running as the DAG's max_active_runs allows (2)."
     }
 
 

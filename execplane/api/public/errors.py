@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, DataError, InterfaceError, connection
 from django.http import Http404
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
@@ -32,6 +32,9 @@ def answer(exc: Exception, context: dict[str, Any]) -> Response:
         return _response(status, exc.message, exc.hint)
     if isinstance(exc, APIException | Http404 | PermissionDenied):
         return _reshaped(exc, context)
+    if isinstance(exc, DataError) or (isinstance(exc, ValueError) and "NUL" in str(exc)):
+        # PostgreSQL, or its driver, of a text with a NUL and of what is too long for its column.
+        return _response(400, "What was sent holds a value that cannot be stored or looked for.", "")
     if isinstance(exc, DatabaseError | InterfaceError):
         connection.close()
         log.warning("the database failed a request of the API: %s", exc)

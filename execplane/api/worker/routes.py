@@ -179,7 +179,7 @@ class WorkerApi:
             return SecretValue(value=value)
         if request.method == "PUT":
             wanted = msgspec.json.decode(request.body, type=SecretValue)
-            secrets.set_variable(self.secrets, key, wanted.value, wanted.description)
+            secrets.set_variable(self.secrets, key, wanted.value, wanted.description or None)
         else:
             secrets.delete_variable(key)
         secrets.record_access(row.attempt_id, "variable", key, found=True, now=now)

@@ -63,7 +63,7 @@ def _end_reported(
         reason = f"report {report.outcome} after the end; it moves nothing"
         ending.record_only(row.attempt_id, reason, actor=actor, now=now)
         return str(row.state)
-    end = _attempt_end(ended, columns, xcoms)
+    end = _attempt_end(ended, columns, xcoms, map_label=report.map_label)
     moved = ending.end_attempt(row.attempt_id, end, actor=actor, now=now, nonce=report.nonce)
     return str(ended.attempt_state) if moved else str(row.state)
 
@@ -164,7 +164,7 @@ def _last_words(fact: Gone, row: EndingRow) -> Verdict | None:
     return words if words.attempt_id == row.attempt_id and row.nonce and words.nonce == row.nonce else None
 
 
-def _attempt_end(ended: Ended, columns: dict[str, Any], xcoms: Sequence[XComRow]) -> AttemptEnd:
+def _attempt_end(ended: Ended, columns: dict[str, Any], xcoms: Sequence[XComRow], *, map_label: str = "") -> AttemptEnd:
     return AttemptEnd(
         state=ended.attempt_state,
         task_state=ended.task_state,
@@ -178,6 +178,7 @@ def _attempt_end(ended: Ended, columns: dict[str, Any], xcoms: Sequence[XComRow]
         next_cause=ended.next_cause or Cause.RETRY,
         skips=ended.skips or None,
         map_length=ended.map_length,
+        map_label=map_label,
         xcoms=xcoms,
         columns=columns,
     )

@@ -24,7 +24,7 @@ from execplane.executors.driver import claims, ends
 from execplane.executors.driver.workloads import Deployed
 from execplane.store import launch_rows
 from execplane.store.database import is_outage
-from execplane.store.transitions import ending, launching
+from execplane.store.transitions import ending, launching, observing
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +148,8 @@ class DriverLoop:
                 break
         facts = self._unapplied
         full = len(facts) == _FACTS_AT_ONCE
-        _apply(launching.acknowledge, [fact for fact in facts if isinstance(fact, Acknowledged)])
-        _apply(lambda some: ending.observe(some, now=now), [fact for fact in facts if isinstance(fact, Progress)])
+        _apply(observing.acknowledge, [fact for fact in facts if isinstance(fact, Acknowledged)])
+        _apply(lambda some: observing.observe(some, now=now), [fact for fact in facts if isinstance(fact, Progress)])
         for fact in facts:
             if isinstance(fact, Gone):
                 _apply(lambda some: self._gone(some[0], now), [fact])

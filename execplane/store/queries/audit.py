@@ -14,7 +14,7 @@ from execplane.store.queries.paging import Page, cut
 @dataclass(frozen=True, kw_only=True)
 class AuditRow:
     """`object` is `dag:ID`, `run:DAG/RUN`, `task:DAG/RUN/TASK[INDEX]`, `attempt:ID`, `variable:KEY`,
-    `connection:ID` or `dags`."""
+    `connection:ID`, `pool:NAME`, `user:NAME` or `dags`."""
 
     id: int
     at: datetime
@@ -25,11 +25,16 @@ class AuditRow:
     after: Mapping[str, Any] | None
 
 
-def changes(*, objects: Collection[str] | None = None, before: int | None = None, limit: int = 50) -> Page[AuditRow]:
-    """What was done, to all or to these objects (index: the primary key, or audit_object)."""
+def changes(
+    *, objects: Collection[str] | None = None, users: bool = True, before: int | None = None, limit: int = 50
+) -> Page[AuditRow]:
+    """What was done, to all or to these objects (index: the primary key, or audit_object); `users` tells whether what
+    was done to accounts is among it."""
     found = Audit.objects.order_by("-id")
     if objects is not None:
         found = found.filter(object__in=objects)
+    if not users:
+        found = found.exclude(object__startswith="user:")
     if before is not None:
         found = found.filter(id__lt=before)
     columns = tuple(field.name for field in fields(AuditRow))

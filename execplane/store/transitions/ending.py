@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,6 @@ from typing import Any
 
 from django.db.models import F, Q
 
-from execplane.contract.observations import Diagnosis, Progress
 from execplane.contract.states import (
     ATTEMPT_ENDED,
     AttemptState,
@@ -22,12 +20,10 @@ from execplane.contract.states import (
 )
 from execplane.store.database import nudge, write
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
-from execplane.store.prepared import Delete, Insert, Parameter, SelectIn, Update
+from execplane.store.prepared import Delete, Parameter, Update
 from execplane.store.transitions import measured
 from execplane.store.transitions.events import clean, event, record
 from execplane.store.transitions.locked import locked_attempt, locked_run_of
-
-IN_HAND = [AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
 
 _WAIT_NO_MORE = Delete(lambda: WaitingReason.objects.filter(attempt_id=Parameter("attempt_id")))
 _DECIDE = Update(lambda: DagRun.objects.filter(pk=Parameter("run_pk")), decide_at=Parameter("now"))
@@ -65,6 +61,7 @@ class AttemptEnd:
     next_cause: Cause = Cause.RETRY
     skips: tuple[str, ...] | None = None
     map_length: int | None = None
+    map_label: str = ""
     xcoms: Sequence[XComRow] = field(default=())
     columns: dict[str, Any] = field(default_factory=dict)
     """More columns of the attempt: peak_memory_bytes, user_code_at, rendered, gone_at, status …"""
@@ -192,6 +189,8 @@ def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> Non
             changes["skips"] = list(end.skips)
         if end.map_length is not None:
             changes["map_length"] = end.map_length
+        if end.map_label:
+            changes["map_label"] = clean(end.map_label, 250)
         update = _task_ended(target, tuple(changes), end.author_failure, end.infra_failure)
         update(ti_id=row.ti_id, attempt_no=row.attempt_no, **changes)
     _WAIT_NO_MORE(attempt_id=row.pk)
@@ -261,18 +260,6 @@ def push_xcoms(
         nudge(f"attempt:{attempt_id}")
 
 
-def keep_rendered(attempt_id: int, rendered: dict[str, Any] | None, bundle_found: str) -> None:
-    """What the worker says once: its rendered fields, the digest of the files it found."""
-    changes: dict[str, Any] = {}
-    if rendered is not None:
-        changes["rendered"] = rendered
-    if bundle_found:
-        changes["bundle_found"] = clean(bundle_found, 64)
-    with write():
-        Attempt.objects.filter(pk=attempt_id, state__in=IN_HAND).update(**changes)
-        nudge(f"attempt:{attempt_id}")
-
-
 def request_stop(
     attempt_ids: Sequence[int], *, actor: str, reason: str, then: str, now: datetime
 ) -> tuple[list[int], list[int]]:
@@ -334,63 +321,6 @@ def request_stop_of_instances(reasons: dict[int, str], *, actor: str, now: datet
             request_stop(ids, actor=actor, reason=reason, then="", now=now)
 
 
-@cache
-def _observed(names: tuple[str, ...]) -> Update:
-    found = Attempt.objects.filter(pk=Parameter("attempt_id"), state__in=IN_HAND)
-    return Update(lambda: found, **{name: Parameter(name) for name in names})
-
-
-_IN_HAND_OF = SelectIn(
-    lambda keys: (
-        Attempt.objects.filter(pk__in=keys, state__in=IN_HAND)
-        .order_by("pk")
-        .select_for_update()
-        .values_list("pk", "state")
-    )
-)
-_WAITS = Insert(WaitingReason, or_update=("code", "sentence"))
-
-
-def observe(facts: Sequence[Progress], *, now: datetime) -> None:
-    """Times, places and waiting reasons that became known. Finished rows never change."""
-    changes: dict[int, dict[str, Any]] = defaultdict(dict)
-    waits: dict[int, Diagnosis] = {}
-    for fact in facts:
-        changes[fact.attempt_id].update(_became_known(fact))
-        if fact.waiting is not None:
-            waits[fact.attempt_id] = fact.waiting
-    groups: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    with write():
-        states = dict(_IN_HAND_OF(sorted(pk for pk in changes if changes[pk] or pk in waits)))
-        for pk in states:
-            if changes[pk]:
-                groups[tuple(changes[pk])].append({"attempt_id": pk, **changes[pk]})
-        for names, rows in groups.items():
-            _observed(names).many(rows)
-        _WAITS.many(
-            {
-                "attempt_id": pk,
-                "code": waiting.category[:40],
-                "sentence": clean(waiting.sentence),
-                "since": now,
-            }
-            for pk, waiting in waits.items()
-            if states.get(pk) == AttemptState.LAUNCHED
-        )
-        nudge(*(f"attempt:{pk}" for pk in states))
-
-
-def _became_known(fact: Progress) -> dict[str, Any]:
-    known = {
-        "node": fact.node,
-        "image_digest": fact.image_digest,
-        "scheduled_at": fact.scheduled_at,
-        "started_at": fact.started_at,
-        "status": fact.status,
-    }
-    return {name: value for name, value in known.items() if value}
-
-
 def gone(attempt_id: int, at: datetime) -> None:
     """An ended attempt's process or pod is confirmed dead: what waited for it to have fenced itself waits no more."""
     with write():
@@ -407,12 +337,3 @@ def cleaned(attempt_ids: Sequence[int], at: datetime) -> None:
     """What was left of ended attempts has been deleted (or is kept for good by the policy)."""
     with write():
         Attempt.objects.filter(pk__in=attempt_ids, state__in=[*ATTEMPT_ENDED], cleaned_at=None).update(cleaned_at=at)
-
-
-def beat(beats: Sequence[tuple[int, str, int, datetime]]) -> None:
-    """Heartbeats as (attempt id, nonce, log offset, at): one transaction for all."""
-    with write():
-        for attempt_id, nonce, log_offset, at in sorted(beats):  # rows are locked in one order: no deadlocks
-            Attempt.objects.filter(pk=attempt_id, nonce=nonce, state__in=["running", "stopping"]).update(
-                heartbeat_at=at, log_offset=log_offset
-            )

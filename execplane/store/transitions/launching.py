@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from django.db.models import Case, CharField, DateTimeField, F, Q, QuerySet, When
-from django.db.models.functions import Coalesce
+from django.db.models import F, Q, QuerySet
 
-from execplane.contract.observations import Acknowledged, Diagnosis
+from execplane.contract.observations import Diagnosis
 from execplane.contract.states import AttemptState, Cause, TaskState, task_sources
 from execplane.contract.workload import Intent
 from execplane.store import blob_rows
@@ -98,15 +97,6 @@ _FORGET_DECISIONS = Update(lambda: TaskInstance.objects.filter(pk=_TI), skips=No
 _FORGET_XCOMS = Delete(lambda: XCom.objects.filter(ti=_TI))
 _WAIT_NO_MORE = Delete(lambda: WaitingReason.objects.filter(attempt_id=_ATTEMPT))
 _RUN_OF = Select(lambda: TaskInstance.objects.filter(pk=_TI).values_list("dagrun_id"))
-_ACKNOWLEDGED = Update(
-    lambda: _in_hand(),
-    pod_uid=Case(When(pod_uid="", then=Parameter("uid")), default=F("pod_uid"), output_field=CharField()),
-    acknowledged_at=Coalesce(F("acknowledged_at"), Parameter("at"), output_field=DateTimeField()),
-    retry_at=None,
-)
-_HAS_NODE = Update(lambda: _in_hand(), node=Parameter("node"))
-
-
 _RUN = Select(lambda: DagRun.objects.filter(pk=Parameter("run_pk")).values_list("dag_id", "run_id"))
 _MAY_BE_QUEUED = SelectIn(
     lambda keys: (
@@ -119,10 +109,6 @@ _NEW_ATTEMPTS = Insert(Attempt)
 _QUEUED_OF = SelectIn(
     lambda keys: Attempt.objects.filter(ti__pk__in=keys, state=AttemptState.QUEUED).values_list("pk", "ti_id")
 )
-
-
-def _in_hand() -> QuerySet[Attempt]:
-    return Attempt.objects.filter(pk=_ATTEMPT, state__in=["launched", "running", "stopping"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,29 +136,22 @@ def queue_attempts(dagrun_id: int, launches: Sequence[NewAttempt], *, actor: str
         return 0
     dag_id, run_id = _RUN(run_pk=dagrun_id)[0]
     by_id = {launch.ti_id: launch for launch in launches}
-    rows: list[dict[str, Any]] = []
+    tasks: list[dict[str, Any]] = []
+    attempts: list[dict[str, Any]] = []
     for ti_id, attempt_no, try_number, first_started_at in _MAY_BE_QUEUED(by_id):
         launch = by_id[ti_id]
         new_try = launch.cause in (Cause.FIRST, Cause.RETRY, Cause.CLEAR) or try_number == 0
-        rows.append(
-            {
-                **_new_attempt(launch),
-                "attempt_no": attempt_no + 1,
-                "try_number": try_number + 1 if new_try else try_number,
-                "first_started_at": None if new_try else first_started_at,
-                "dag_id": dag_id,
-                "run_id": run_id,
-                "queued_at": now,
-            }
-        )
-    _TASK_QUEUED.many(rows)
-    _NEW_ATTEMPTS.many(rows)
+        numbers = {"attempt_no": attempt_no + 1, "try_number": try_number + 1 if new_try else try_number}
+        tasks.append({"ti_id": ti_id, **numbers, "first_started_at": None if new_try else first_started_at})
+        attempts.append({**_new_attempt(launch), **numbers, "dag_id": dag_id, "run_id": run_id, "queued_at": now})
+    _TASK_QUEUED.many(tasks)
+    _NEW_ATTEMPTS.many(attempts)
     record(
         event(pk, 0, now, actor=actor, to_state=AttemptState.QUEUED, reason=f"cause: {by_id[ti_id].cause}")
-        for pk, ti_id in _QUEUED_OF(row["ti_id"] for row in rows)
+        for pk, ti_id in _QUEUED_OF(task["ti_id"] for task in tasks)
     )
     nudge("driver", f"run:{dagrun_id}", f"dag:{dag_id}")
-    return len(rows)
+    return len(attempts)
 
 
 def _new_attempt(launch: NewAttempt) -> dict[str, Any]:
@@ -298,14 +277,6 @@ def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> l
             for intent in kept
         )
     return [intent.attempt_id for intent in kept]
-
-
-def acknowledge(facts: Iterable[Acknowledged]) -> None:
-    """The launch exists: note its uid and when. Moves nothing, so a lost race does not matter."""
-    ordered = sorted(facts, key=lambda fact: fact.attempt_id)  # rows are locked in one order: no deadlocks
-    with write():
-        _ACKNOWLEDGED.many({"attempt_id": fact.attempt_id, "uid": fact.uid, "at": fact.at} for fact in ordered)
-        _HAS_NODE.many({"attempt_id": fact.attempt_id, "node": fact.node} for fact in ordered if fact.node)
 
 
 def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, retry_at: datetime) -> None:

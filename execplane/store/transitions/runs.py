@@ -179,6 +179,11 @@ def recheck_dag(dag_id: str, now: datetime) -> None:
     _recheck(DagRun.objects.filter(_IS_ACTIVE, dag_id=dag_id), now)
 
 
+def recheck_queued(dag_ids: Sequence[str], now: datetime) -> None:
+    """Decide the queued runs of these DAGs again: a limit that they wait for may have been raised."""
+    _recheck(DagRun.objects.filter(_IS_ACTIVE, dag_id__in=dag_ids, state=RunState.QUEUED), now)
+
+
 def recheck_runs(run_pks: Sequence[int], now: datetime) -> None:
     """Decide these active runs again."""
     if run_pks:

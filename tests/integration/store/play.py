@@ -20,7 +20,7 @@ from execplane.scheduler.loop import SchedulerLoop, SchedulerOptions
 from execplane.store.database import write
 from execplane.store.launch_rows import launch_rows
 from execplane.store.models import Attempt, DagRun, TaskInstance
-from execplane.store.transitions import ending, launching
+from execplane.store.transitions import ending, launching, observing
 from tests.conftest import TestClock
 
 ADA = Actor(name="ada", may_act=True)
@@ -82,7 +82,7 @@ class Play:
 
     def acknowledge(self) -> None:
         for pk in Attempt.objects.filter(state__in=["launched", "running"]).values_list("pk", flat=True):
-            launching.acknowledge([Acknowledged(attempt_id=pk, uid=f"u{pk}", at=self.now)])
+            observing.acknowledge([Acknowledged(attempt_id=pk, uid=f"u{pk}", at=self.now)])
 
     def gone(self, exit_code: int = 137, *, infrastructure: bool = True) -> None:
         """The newest launched attempt dies."""

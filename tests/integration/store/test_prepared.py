@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from execplane.store.database import write
-from execplane.store.models import Blob, LoopStatus
-from execplane.store.prepared import Delete, Parameter, Select, Update
+from execplane.store.models import AttemptEvent, Blob, LoopStatus, WaitingReason
+from execplane.store.prepared import Delete, Insert, Parameter, Select, SelectIn, Update, UpdateIn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -66,3 +66,69 @@ def test_a_delete_removes_what_it_names() -> None:
         assert delete(digest="a") == 1
         assert delete(digest="a") == 0
     assert [*Blob.objects.values_list("sha256", flat=True)] == ["b"]
+
+
+AWKWARD = "a\t\\N\n'%s é\r\n\\\\"
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8, 300])
+def test_rows_arrive_as_they_were_given_however_many_go_at_once(count: int) -> None:
+    data = [None, {"a": None, "b": "\\N\t"}]
+    with write():
+        Insert(AttemptEvent).many(
+            {"attempt_id": number, "seq": 0, "at": NOW, "actor": AWKWARD, "data": data[number % 2]}
+            for number in range(count)
+        )
+
+    rows = list(AttemptEvent.objects.order_by("attempt_id"))
+
+    assert [(row.attempt_id, row.at, row.actor, row.reason) for row in rows] == [
+        (number, NOW, AWKWARD, "") for number in range(count)
+    ]
+    assert [row.data for row in rows] == [data[number % 2] for number in range(count)]
+    assert AttemptEvent.objects.filter(data__isnull=True).count() == (count + 1) // 2
+
+
+def test_bytes_arrive_as_they_were_given() -> None:
+    data = bytes([0, 92, 255, 10, 9])
+    with write():
+        Insert(Blob).many(
+            {"sha256": f"{n:064}", "codec": "zlib", "size_bytes": 5, "data": data, "created_at": NOW} for n in range(20)
+        )
+    assert {bytes(blob.data or b"") for blob in Blob.objects.all()} == {data}
+
+
+def test_a_row_that_is_there_stays_or_is_brought_up_to_date() -> None:
+    columns = {"sentence": "old", "since": NOW}
+    later = {"sentence": "new", "since": NOW + timedelta(hours=1)}
+    with write():
+        Insert(WaitingReason).many([{"attempt_id": 1, "code": "a", **columns}])
+        Insert(WaitingReason, or_ignore=True).many([{"attempt_id": 1, "code": "b", **later}])
+    assert WaitingReason.objects.get().code == "a"
+
+    with write():
+        Insert(WaitingReason, or_update=("code", "sentence")).many([{"attempt_id": 1, "code": "c", **later}])
+    row = WaitingReason.objects.get()
+    assert (row.code, row.sentence, row.since) == ("c", "new", NOW)
+
+
+def test_a_column_that_does_not_exist_is_refused() -> None:
+    with write(), pytest.raises(TypeError, match="has no columns sentense"):
+        Insert(WaitingReason).many([{"attempt_id": 1, "sentense": "x"}])
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 256, 600])
+def test_keys_are_found_and_changed_however_many_they_are(count: int) -> None:
+    LoopStatus.objects.bulk_create(
+        LoopStatus(process="p", name=f"{n:03}", version="1", state="running", started_at=NOW, seen_at=NOW)
+        for n in range(count + 1)
+    )
+    pks = list(LoopStatus.objects.order_by("name").values_list("pk", flat=True))[:count]
+    found = SelectIn(lambda keys: LoopStatus.objects.filter(pk__in=keys, state=Parameter("state")).values_list("pk"))
+    update = UpdateIn(lambda keys: LoopStatus.objects.filter(pk__in=keys), version=Parameter("version"))
+
+    assert sorted(found(pks, state="running")) == [(pk,) for pk in sorted(pks)]
+    assert found(pks, state="stopped") == []
+    with write():
+        assert update(pks, version="2") == count
+    assert LoopStatus.objects.filter(version="2").count() == count

@@ -10,7 +10,7 @@ from execplane.executors.driver import ends
 from execplane.pods.observe import observe
 from execplane.pods.status import Pod, decode_pod
 from execplane.store.models import AttemptEvent, WaitingReason
-from execplane.store.transitions import ending
+from execplane.store.transitions import observing
 from tests.integration.store.play import Play
 
 SAID = "bad \0 byte"
@@ -50,7 +50,7 @@ def test_why_a_pod_waits_is_written_down_although_it_has_a_nul(play: Play) -> No
     status = pod_with("waiting").status_dict()
 
     fact = Progress(attempt_id=attempt.pk, uid="u", at=play.now, waiting=waiting, status=status)
-    ending.observe([fact], now=play.now)
+    observing.observe([fact], now=play.now)
 
     assert WaitingReason.objects.get().sentence == KEPT
     kept = play.attempt().status

@@ -7,7 +7,7 @@ from execplane.contract.states import AttemptState, TaskState
 from execplane.contract.workload import Intent
 from execplane.store.database import write
 from execplane.store.models import Attempt, AttemptEvent
-from execplane.store.transitions import ending, launching
+from execplane.store.transitions import ending, launching, observing
 from execplane.store.transitions.launching import Passed
 from tests.integration.store.conftest import Ledger
 
@@ -57,7 +57,7 @@ def test_a_second_process_of_the_same_pod_is_refused(ledger: Ledger) -> None:
 
 def test_another_pod_than_the_acknowledged_one_is_refused(ledger: Ledger) -> None:
     attempt = launched(ledger)
-    launching.acknowledge([Acknowledged(attempt_id=attempt.pk, uid="u1", at=ledger.now)])
+    observing.acknowledge([Acknowledged(attempt_id=attempt.pk, uid="u1", at=ledger.now)])
 
     assert pass_fence(ledger, attempt, uid="u2").code == "fenced"
     assert ledger.attempt().state == AttemptState.LAUNCHED

@@ -9,7 +9,7 @@ import pytest
 
 from execplane.contract.errors import Unavailable
 from execplane.store.models import Attempt
-from execplane.store.transitions import ending
+from execplane.store.transitions import observing
 from tests.integration.worker_api.conftest import NONCE, Caller
 
 UNWRITABLE = 2**70
@@ -55,7 +55,7 @@ def test_while_the_database_does_not_answer_the_newest_beat_of_each_attempt_wait
         beats.add(attempt.pk, NONCE, 7)
     caller.clock.advance(5)
     with monkeypatch.context() as fault:
-        fault.setattr(ending, "beat", gone)
+        fault.setattr(observing, "beat", gone)
         for _ in range(3):
             with pytest.raises(Unavailable):
                 beats.flush()

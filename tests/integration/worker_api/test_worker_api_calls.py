@@ -159,10 +159,11 @@ def test_an_end_keeps_what_was_measured(caller: Caller) -> None:
     started = caller.now
     caller.clock.advance(3)
 
-    caller.end(log_offset=12, peak_memory_bytes=9_000_000, user_code_started_at=started)
+    caller.end(log_offset=12, peak_memory_bytes=9_000_000, user_code_started_at=started, map_label="red" * 100)
 
     row = Attempt.objects.get(pk=attempt.pk)
     assert (row.log_offset, row.peak_memory_bytes, row.user_code_at) == (12, 9_000_000, started)
+    assert caller.instance().map_label == ("red" * 100)[:250]
 
 
 # Variables and Connections

@@ -23,7 +23,7 @@ from execplane.contract.observations import Acknowledged
 from execplane.contract.states import AttemptState
 from execplane.kube.review import PodIdentity
 from execplane.store.models import Attempt
-from execplane.store.transitions import ending, launching
+from execplane.store.transitions import ending, observing
 from tests.integration.worker_api.conftest import NONCE, UID, Caller
 
 BEAT = Heartbeat(nonce=NONCE, log_offset=0)
@@ -59,7 +59,7 @@ def test_a_claim_is_idempotent_for_the_same_process_and_refused_for_any_other(ca
 def test_an_acknowledgement_that_comes_late_does_not_change_who_holds_the_attempt(caller: Caller) -> None:
     attempt = caller.running()
 
-    launching.acknowledge([Acknowledged(attempt_id=attempt.pk, uid="boot:9:9", at=caller.now)])
+    observing.acknowledge([Acknowledged(attempt_id=attempt.pk, uid="boot:9:9", at=caller.now)])
 
     assert Attempt.objects.get(pk=attempt.pk).pod_uid == UID
     assert caller.call("POST", "heartbeat", BEAT).status == 200

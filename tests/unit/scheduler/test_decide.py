@@ -41,7 +41,7 @@ def test_a_failure_goes_all_the_way_down_in_one_pass_and_ends_the_run() -> None:
     decision = ask(chain, rows(a=S.FAILED, b=S.NONE, c=S.NONE))
     assert moved(decision) == {2: S.UPSTREAM_FAILED, 3: S.UPSTREAM_FAILED}
     assert decision.run_state is RunState.FAILED
-    assert decision.run_reason == "failed at the end: c"
+    assert decision.run_reason == "failed: a"
 
 
 def test_the_run_succeeds_when_its_leaves_do_whatever_failed_before() -> None:

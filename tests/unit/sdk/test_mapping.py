@@ -6,7 +6,14 @@ import pytest
 
 from execplane.contract.dag import ExpandArg, MappedSpec, XComRef
 from execplane.contract.errors import DagImportError
-from execplane.sdk import AirflowSkipException, BashOperator, BranchPythonOperator, PythonOperator, task
+from execplane.sdk import (
+    AirflowSkipException,
+    BashOperator,
+    BranchPythonOperator,
+    PythonOperator,
+    get_current_context,
+    task,
+)
 from execplane.sdk.options import Defaults
 from execplane.sdk.serialise import serialise
 from tests.unit.sdk.building import DictServices, new_dag, result, run_task, spec_of
@@ -140,6 +147,22 @@ def test_entries_from_xcoms_are_no_templates_and_literal_ones_are() -> None:
     services.put("source", ["{{ kept }}"])
     assert instances(dag, "from_xcom", 1, services) == [["{{ kept }}", "2024-01-02"]]
     assert instances(dag, "literal", 1) == [["2024-01-02", 0]]
+
+
+def test_instances_are_named_by_map_index_template_once_the_task_has_run() -> None:
+    @task(map_index_template="{{ colour }} {{ task.op_kwargs['x'] }}")
+    def paint(x: int) -> None:
+        get_current_context()["colour"] = "red"
+        if x == 2:
+            raise ValueError("no paint")
+
+    with new_dag() as dag:
+        paint.expand(x=[1, 2])
+        paint.override(task_id="odd", map_index_template="{{ 1 / 0 }}").expand(x=[1])
+    assert run_task(dag, "paint", map_index=0).map_label == "red 1"
+    assert run_task(dag, "paint", map_index=1).map_label == "red 2"
+    named_badly = run_task(dag, "odd", map_index=0)
+    assert (named_badly.outcome, named_badly.map_label) == ("success", "")
 
 
 def test_classic_operators_are_mapped_with_shared_and_own_parameters() -> None:

@@ -127,6 +127,8 @@ def test_secrets_are_hidden_once_they_were_read(monkeypatch: pytest.MonkeyPatch)
     Connection.get("db")
     Variable.get("my_token")
     Variable.get("colour")
+    masking.learn("s3cr!et @")
+    assert masking.mask("x://joe:s3cr%21et%20%40@h s3cr%21et+%40 s3cr!et @") == "x://joe:***@h *** ***"
     assert masking.mask("hunter22 key-0815 eu-west token-value vermilion") == "*** *** eu-west *** vermilion"
     assert masking.mask_value({"password": "abc", "n": 1, "list": ["hunter22"]}) == {
         "password": "***",
