@@ -6,6 +6,7 @@ export DJANGO_SETTINGS_MODULE := execplane.settings
 
 run: ## everything, with examples, on SQLite and the local executor
 	@tools/setup.sh requirements.lock
+	@mkdir -p dags
 	@EXECPLANE_DAGS_ARE_PAUSED_AT_CREATION=$${EXECPLANE_DAGS_ARE_PAUSED_AT_CREATION:-true} .venv/bin/execplane standalone --load-examples
 
 test: ## all tests, tier by tier; starts every real part itself

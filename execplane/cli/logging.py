@@ -44,5 +44,6 @@ def configure(config: Config) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config.log_level)
-    for noisy in ("urllib3", "kubernetes", "asyncio"):
+    # uvicorn tells of each websocket that comes and goes.
+    for noisy in ("urllib3", "kubernetes", "asyncio", "uvicorn.error"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -13,7 +13,7 @@ from execplane.web import layout, words
 
 NODE_HEIGHT = 44.0
 _LETTER, _SMALL_LETTER = 7.9, 6.8
-_MIN_WIDTH, _MAX_LETTERS = 116.0, 30
+_MIN_WIDTH, _MAX_LETTERS, _MAX_SMALL_LETTERS = 116.0, 30, 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _task_node(box: layout.Box, task: TaskSpec, label: str, cell: Cell | None) -
     return Node(
         box=box,
         label=_cut(label),
-        sub=_cut(_sub(task, cell)),
+        sub=_cut(_sub(task, cell), _MAX_SMALL_LETTERS),
         state=state,
         task=task,
         title=f"{task.task_id}: {words.state_label(state)}",
@@ -107,12 +107,12 @@ def _label(name: str, group: str | None) -> str:
     return name.removeprefix(f"{group}.") if group else name
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_LETTERS else text[: _MAX_LETTERS - 1] + "…"
+def _cut(text: str, most: int = _MAX_LETTERS) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _width(label: str, task: TaskSpec, cell: Cell | None) -> float:
-    letters = max(len(_cut(label)) * _LETTER, len(_cut(_sub(task, cell))) * _SMALL_LETTER)
+    letters = max(len(_cut(label)) * _LETTER, len(_cut(_sub(task, cell), _MAX_SMALL_LETTERS)) * _SMALL_LETTER)
     return max(_MIN_WIDTH, letters + 46)
 
 

@@ -33,6 +33,7 @@ def shown(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBa
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
+            _refuse_nul(request)
             return view(request, *args, **kwargs)
         except errors.ExecplaneError as error:
             if request.method == "POST" and rendering.is_htmx(request):
@@ -40,6 +41,16 @@ def shown(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBa
             return page(request, error)
 
     return guarded
+
+
+def _refuse_nul(request: HttpRequest) -> None:
+    """PostgreSQL takes no NUL, and nothing that a person types has one: refused here, once for all pages."""
+    sent = [*request.GET.lists(), *request.POST.lists()]
+    if "\0" in request.path or any("\0" in text for key, values in sent for text in (key, *values)):
+        raise errors.InvalidInput(
+            "What was sent has a NUL character in it, which cannot be stored or looked for.",
+            hint="Remove it from the address or the form's fields.",
+        )
 
 
 def failed(request: HttpRequest) -> HttpResponse:

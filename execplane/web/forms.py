@@ -169,6 +169,8 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"Not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}.") from None
+    except RecursionError:
+        raise ValueError("Not valid JSON: it is nested too deeply.") from None
 
 
 def read_conf(text: str) -> dict[str, Any]:

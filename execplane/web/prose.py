@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -15,6 +16,7 @@ _ATTRIBUTES = {"a": {"href", "title"}, "abbr": {"title"}, "ol": {"start"}}
 _SCHEMES = {"http", "https", "mailto"}
 _LOWER = {"h1": "h3", "h2": "h4", "h3": "h5", "h4": "h6", "h5": "h6"}
 """The page's own headings are h1 and h2."""
+_RAW_HEADING = re.compile(r"(?<=<)(/?)(h[1-5])(?=[\s/>])", re.IGNORECASE)
 
 _markdown = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
@@ -25,6 +27,9 @@ def html(text: str) -> SafeString:
     tokens = _markdown.parse(text)
     for token in tokens:
         token.tag = _LOWER.get(token.tag, token.tag)
+        for one in (token, *(token.children or ())):
+            if one.type in ("html_block", "html_inline"):
+                one.content = _RAW_HEADING.sub(lambda tag: tag[1] + _LOWER[tag[2].lower()], one.content)
         if token.children:
             token.children = _without_pictures(token.children)
     rendered = _markdown.renderer.render(tokens, _markdown.options, {})
@@ -36,12 +41,15 @@ def html(text: str) -> SafeString:
 
 def _without_pictures(tokens: Sequence[Token]) -> list[Token]:
     found: list[Token] = []
+    inside_link = False
     for token in tokens:
-        if token.type == "image":
-            source = str(token.attrGet("src") or "")
-            found.append(Token("link_open", "a", 1, attrs={"href": source}))
-            found.append(Token("text", "", 0, content=token.content or source))
-            found.append(Token("link_close", "a", -1))
-        else:
+        inside_link = token.type == "link_open" or (inside_link and token.type != "link_close")
+        if token.type != "image":
             found.append(token)
+            continue
+        source = str(token.attrGet("src") or "")
+        words = Token("text", "", 0, content=token.content or source)
+        # A link takes no link: a picture in one (a badge) is only its words.
+        link = [Token("link_open", "a", 1, attrs={"href": source}), words, Token("link_close", "a", -1)]
+        found += [words] if inside_link else link
     return found

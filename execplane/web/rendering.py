@@ -46,9 +46,13 @@ def show(request: HttpRequest, template: str, context: Mapping[str, Any], *, sta
 
 
 def dialog(request: HttpRequest, template: str, context: Mapping[str, Any], *, status: int = 200) -> HttpResponse:
-    """Render a question: in the page's dialog for htmx, as a page of its own without."""
-    layout = "web/dialog.html" if is_htmx(request) else "web/base.html"
-    values = {"layout": layout, "staff": may(request.user, "change"), **context}
+    """Render a question: in the page's dialog for htmx, as a page of its own without.
+
+    On a page of its own the form is a plain one: an answer for the dialog would be seen by nobody there.
+    """
+    own_page = not is_htmx(request)
+    layout = "web/base.html" if own_page else "web/dialog.html"
+    values = {"layout": layout, "own_page": own_page, "staff": may(request.user, "change"), **context}
     response = HttpResponse(render_to_string(template, values, request), status=status)
     response["Vary"] = "HX-Request, Cookie"
     response["Cache-Control"] = "no-store"

@@ -32,7 +32,7 @@ def lines(spec: DagSpec) -> tuple[Line, ...]:
 
 def _below(spec: DagSpec, parent: str | None, depth: int, path: str, rank: dict[str, int]) -> list[Line]:
     groups = {group.group_id for group in spec.groups}
-    entries: list[tuple[int, str, list[Line]]] = []
+    entries: list[tuple[int, bool, str, list[Line]]] = []
     for group in spec.groups:
         if group.parent_id == parent:
             inner = _below(spec, group.group_id, depth + 1, f"{path} {group.group_id}".strip(), rank)
@@ -46,7 +46,7 @@ def _below(spec: DagSpec, parent: str | None, depth: int, path: str, rank: dict[
                 tooltip=group.tooltip,
             )
             first = min((rank[name] for name in members), default=0)
-            entries.append((first, head.label, [head, *inner]))
+            entries.append((first, True, head.label, [head, *inner]))
     for task in spec.tasks:
         # A group that the version does not declare counts as none: a row must never get lost.
         if (task.group_id if task.group_id in groups else None) == parent:
@@ -57,8 +57,9 @@ def _below(spec: DagSpec, parent: str | None, depth: int, path: str, rank: dict[
                 task=task,
                 group=path,
             )
-            entries.append((rank[task.task_id], line.label, [line]))
-    entries.sort(key=lambda entry: entry[:2])
+            entries.append((rank[task.task_id], False, line.label, [line]))
+    # Of equal rank, tasks stand before groups: under a group one would look like a member.
+    entries.sort(key=lambda entry: entry[:3])
     return [line for *_, found in entries for line in found]
 
 

@@ -7,10 +7,10 @@ export function toast(level, text, hint = "") {
   const box = document.createElement("div");
   box.className = `toast ${level}`;
   const words = document.createElement("p");
-  words.textContent = text;
+  words.append(...withCode(text));
   if (hint) {
     const small = document.createElement("small");
-    small.textContent = hint;
+    small.append(...withCode(hint));
     words.append(document.createElement("br"), small);
   }
   const close = document.createElement("button");
@@ -21,6 +21,16 @@ export function toast(level, text, hint = "") {
   box.append(words, close);
   $("toasts").append(box);
   expire(box);
+}
+
+// What stands between backticks is code.
+function withCode(text) {
+  return text.split(/`([^`\n]+)`/).map((part, index) => {
+    if (index % 2 === 0) return part;
+    const code = document.createElement("code");
+    code.textContent = part;
+    return code;
+  });
 }
 
 function expire(box) {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+from playwright.sync_api import WebSocketRoute, expect
 
 from tests.browser.conftest import Window
 from tests.parts.standalone import Standalone
@@ -115,6 +115,7 @@ def test_a_running_log_grows_and_the_attempt_is_cancelled(
     page.get_by_role("link", name="Cancel").click()
     dialog = page.locator("dialog[open]")
     expect(dialog).to_contain_text("tick")
+    expect(dialog.get_by_role("link", name="Back")).to_be_visible()
     dialog.locator("[name=reason]").fill("seen enough")
     dialog.get_by_role("button", name="Cancel attempt").click()
 
@@ -225,3 +226,52 @@ def test_what_was_done_stands_in_the_audit_log(window: Open, ran: dict[str, int]
     page.get_by_role("link", name="shop/first").first.click()
 
     page.wait_for_url("**/dags/shop/runs/first")
+
+
+def test_on_a_phone_a_group_s_cards_stand_in_from_those_of_no_group(window: Open, ran: dict[str, int]) -> None:
+    page = window("phone").open("/dags/shop/runs/first")
+
+    def left_px(row: str) -> float:
+        box = page.locator(f"[id='{row}']").bounding_box()
+        assert box is not None
+        return box["x"]
+
+    assert left_px("t-check.sums") > left_px("t-start") == left_px("g-check")
+
+
+def test_what_changed_before_the_socket_listened_is_shown_when_it_does(
+    window: Open, standalone: Standalone, ran: dict[str, int]
+) -> None:
+    one = window()
+    sockets: list[WebSocketRoute] = []
+
+    def connected(socket: WebSocketRoute) -> None:
+        # Nothing is passed on: the page learns only what is said below.
+        socket.on_message(lambda _: sockets.append(socket))
+
+    one.page.route_web_socket(re.compile("/ws/live$"), connected)
+    page = one.open("/dags")
+    switch = page.get_by_role("switch", name="slow is active")
+    expect(page.locator("#live-state")).to_have_attribute("data-state", "live")
+    expect(switch).to_have_attribute("aria-checked", "true")
+    standalone.run("dags", "pause", "slow")
+    try:
+        sockets[0].send('{"subscribed": 1}')
+        expect(switch).to_have_attribute("aria-checked", "false")
+    finally:
+        standalone.run("dags", "unpause", "slow")
+
+
+def test_a_form_opened_by_its_address_says_what_is_wrong_where_it_stands(window: Open, ran: dict[str, int]) -> None:
+    one = window()
+    page = one.open("/dags/shop/trigger")
+    page.locator("[name='param.limit']").fill("999")
+    page.get_by_role("button", name="Trigger").click()
+    expect(page.locator("main").get_by_text("greater than the maximum of 100")).to_be_visible()
+    # Chromium notes the status of the refused page itself.
+    assert all("422" in one.complaints.pop() for _ in one.complaints[:])
+    page.locator("[name='param.limit']").fill("9")
+    page.get_by_role("button", name="Trigger").click()
+
+    page.wait_for_url(re.compile("/runs/manual__"))
+    expect(page.locator("#toasts")).to_contain_text("Triggered manual__")

@@ -39,3 +39,12 @@ def test_a_connection_is_taken_as_a_uri_or_as_json() -> None:
     assert json.loads(secrets.connection_json(box, "db") or "{}")["conn_type"] == "http"
     assert "pw" not in execplane("connections", "list").out
     assert execplane("connections", "set", "db", "{not json").code == 2
+
+
+def test_a_variable_set_again_keeps_its_description_unless_given_another() -> None:
+    execplane("variables", "set", "table", "orders", "--description", "Of the shop")
+    execplane("variables", "set", "table", "users")
+
+    assert execplane("variables", "list", "-o", "json").json == [{"key": "table", "description": "Of the shop"}]
+    execplane("variables", "set", "table", "users", "--description", "")
+    assert execplane("variables", "list", "-o", "json").json == [{"key": "table", "description": ""}]

@@ -145,3 +145,16 @@ def test_pools_and_users_changed_in_the_admin_are_listed_too(db: None) -> None:
         ("root", "delete", "pool:gpu"),
         ("root", "add", "user:eve"),
     ]
+
+
+def test_readers_are_not_told_what_was_done_to_accounts(reader: Client, world: Attempt, clock: TestClock) -> None:
+    audit("root", "add", "user:eve", now=clock.now())
+    audit("root", "refresh", "dags", now=clock.now())
+    boss = Client()
+    boss.force_login(User.objects.create_user("ada", is_staff=True))
+
+    for path in (reverse("audit"), reverse("audit") + "?object=user:eve"):
+        assert 'id="c-' in text(boss, path)
+        assert ">add<" in text(boss, path)
+        assert ">add<" not in text(reader, path)
+    assert ">refresh<" in text(reader, reverse("audit"))

@@ -335,3 +335,8 @@ def test_lists_continue_where_the_page_ended(staff: Client, clock: TestClock) ->
 
     assert second.count('id="run-') == 10
     assert "Newest" in second
+
+
+def test_the_types_to_filter_by_are_those_that_a_run_can_have(reader: Client, world: Attempt) -> None:
+    for path in ("/dags/sales", "/dags/sales/runs", "/runs"):
+        assert re.findall(r"<option(?: selected)?>(\w+)</option>", text(reader, path)) == ["scheduled", "manual"], path

@@ -145,3 +145,49 @@ def test_verbs_are_not_links(staff: Client, world: Attempt) -> None:
     assert staff.get(reverse("dag-pause", args=["sales"])).status_code == 405
     assert staff.get(reverse("run-stop", args=[world.dag_id, world.run_id])).status_code == 200
     assert DagRun.objects.get(run_id=world.run_id).state == "failed"
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+def test_triggering_a_paused_dag_unpauses_it_where_the_box_is_ticked(
+    staff: Client, world: Attempt, ticked: bool
+) -> None:
+    Dag.objects.filter(pk="sales").update(paused=True)
+    path = reverse("dag-trigger", args=["sales"])
+    assert 'name="unpause" value="1" checked' in staff.get(path).content.decode()
+
+    fields = {"param.limit": "5", "param.region": '"eu"'} | ({"unpause": "1"} if ticked else {})
+    staff.post(path, fields)
+
+    assert Dag.objects.get(pk="sales").paused is not ticked
+
+
+def test_a_run_that_waits_for_its_paused_dag_says_so_at_once_and_offers_to_unpause(
+    staff: Client, world: Attempt
+) -> None:
+    words = "The DAG is paused, so its runs wait."
+    pages = [reverse("dag", args=["sales"]), reverse("run", args=["sales", world.run_id])]
+    Dag.objects.filter(pk="sales").update(paused=True)
+    assert not any(words in staff.get(page).content.decode() for page in pages)
+
+    DagRun.objects.filter(run_id=world.run_id).update(state="queued", reason="")
+
+    for page in pages:
+        body = staff.get(page).content.decode()
+        assert words in body
+        assert "Unpause the DAG" in body
+
+
+def test_a_form_on_a_page_of_its_own_answers_in_that_page(staff: Client, world: Attempt) -> None:
+    forms = [
+        reverse("dag-trigger", args=["sales"]),
+        reverse("variable-set"),
+        reverse("task-clear", args=[world.dag_id, world.run_id, "t000"]),
+        reverse("task-mark", args=[world.dag_id, world.run_id, "t000", "success"]),
+        reverse("attempt-cancel", args=[world.pk]),
+    ]
+    for path in forms:
+        assert "hx-post" in staff.get(path, headers=HTMX).content.decode()
+        own_page = staff.get(path).content.decode()
+        assert "hx-post" not in own_page
+        # Else the live part would fetch the form a second time.
+        assert f'hx-get="{path}" hx-trigger="nudge"' not in own_page

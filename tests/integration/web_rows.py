@@ -214,7 +214,7 @@ def make_world(now: datetime) -> Attempt:
     make_cells(runs, one)
     newest = runs[-1]
     newest.state = "failed"
-    newest.reason = "failed at the end: t000"
+    newest.reason = "failed: t000"
     newest.save()
     TaskInstance.objects.bulk_create(
         TaskInstance(dagrun=newest, task_id="mapped", map_index=number, state=state)

@@ -34,7 +34,7 @@ class View(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         length = request.META.get("CONTENT_LENGTH") or "0"
-        if not length.isdigit() or int(length) > MOST_BODY_BYTES:
+        if not length.isdecimal() or int(length) > MOST_BODY_BYTES:
             raise InvalidInput(f"The body has {length} bytes; {MOST_BODY_BYTES} are the most.")
 
 
@@ -53,7 +53,7 @@ def _valid(serializer: type[inputs.Strict], data: Any) -> dict[str, Any]:
 
 
 def _page_key(after: str) -> int | None:
-    if after and not after.isdigit():
+    if after and not after.isdecimal():
         raise InvalidInput(f"after={after!r} is not the `next` of an answer.")
     return int(after) if after else None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from django import template
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from execplane.store.queries import system
@@ -19,6 +19,7 @@ from execplane.web import gridding, prose, wiring, words
 
 register = template.Library()
 _RECENT_HEIGHT = 24
+_BACKTICKED = re.compile(r"`([^`\n]+)`")
 _DELTA = re.compile(r"^(?:(\d+) days?, )?(\d+):(\d\d):(\d\d)$")
 
 _ICONS = {
@@ -133,6 +134,12 @@ def pretty(value: Any) -> str:
 def markdown(text: str) -> SafeString:
     """An author's documentation."""
     return prose.html(text)
+
+
+@register.filter
+def code_words(text: str) -> SafeString:
+    """What a message has between backticks as code, all else as it stands."""
+    return mark_safe(_BACKTICKED.sub(r"<code>\1</code>", escape(text)))  # noqa: S308 - escaped before
 
 
 @register.filter

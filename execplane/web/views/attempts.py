@@ -10,6 +10,7 @@ import msgspec
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils.http import content_disposition_header
 
 from execplane.contract.dag import TaskSpec
 from execplane.contract.errors import ExecplaneError, NotFound
@@ -75,10 +76,13 @@ def _frame(attempt_id: int, tab: str) -> tuple[attempts.AttemptRow, dict[str, An
     run = runs.get_run(row.dag_id, row.run_id)
     siblings = attempts.attempts_of(row.ti_id)
     waiting = None if row.is_ended else attempts.waiting([row.id]).get(row.id)
+    ti = tasks.get_task_by_pk(row.ti_id)
     context = {
         "attempt": row,
         "run": run,
-        "ti": tasks.get_task_by_pk(row.ti_id),
+        "ti": ti,
+        # By hand, after the attempt: what it says is history then.
+        "marked": ti.reason if ti.reason.startswith("marked ") and ti.reason != row.reason else "",
         "task": _task_spec(run, row.task_id),
         "siblings": siblings,
         "newest": siblings[-1].id == row.id,
@@ -125,9 +129,13 @@ def log_text(request: HttpRequest, attempt_id: int) -> HttpResponseBase:
     wiring.logs()
     response = StreamingHttpResponse(_text(row), content_type="text/plain; charset=utf-8")
     if "download" in request.GET:
-        name = f"{row.dag_id}.{row.task_id}.{row.attempt_no}.log".replace('"', "")
-        response["Content-Disposition"] = f'attachment; filename="{name}"'
+        response["Content-Disposition"] = _saved_as(f"{row.dag_id}.{row.task_id}.{row.attempt_no}.log")
     return response
+
+
+def _saved_as(name: str) -> str:
+    """The header that names a download; a name beyond ASCII goes as RFC 5987 says."""
+    return content_disposition_header(True, name) or ""
 
 
 def _text(row: attempts.AttemptRow) -> Iterator[str]:
@@ -201,8 +209,7 @@ def pod_yaml(request: HttpRequest, attempt_id: int) -> HttpResponse:
     sent = _sent(row)
     if sent is None:
         raise NotFound("Nothing was sent for this attempt yet.", hint="It is still waiting to be launched.")
-    name = (row.pod_name or f"attempt-{row.id}").replace('"', "")
-    headers = {"Content-Disposition": f'attachment; filename="{name}.yaml"'}
+    headers = {"Content-Disposition": _saved_as(f"{row.pod_name or f'attempt-{row.id}'}.yaml")}
     return HttpResponse(podview.as_yaml(sent), content_type="application/yaml", headers=headers)
 
 
@@ -238,6 +245,6 @@ def xcom_value(request: HttpRequest, attempt_id: int) -> HttpResponseBase:
         )
         response["Content-Length"] = str(size)
     name = re.sub(r"[^\w.+-]+", "_", f"{row.dag_id}.{row.task_id}.{key}")[:150]
-    response["Content-Disposition"] = f'attachment; filename="{name}.json"'
+    response["Content-Disposition"] = _saved_as(f"{name}.json")
     response["X-Content-Type-Options"] = "nosniff"
     return response

@@ -59,9 +59,12 @@ def trigger(request: HttpRequest, dag_id: str) -> HttpResponse:
                     logical_date=logical_date,
                     run_id=given.get("run_id", "").strip() or None,
                 )
-                text = f"Triggered {run.run_id}." + (
-                    f" {dag_id} is paused: it starts when unpaused." if run.paused else ""
-                )
+                text = f"Triggered {run.run_id}."
+                if run.paused and "unpause" in given:
+                    dag_verbs.unpause(actor(request), dag_id)
+                    text += f" {dag_id} is active."
+                elif run.paused:
+                    text += f" {dag_id} is paused: it starts when unpaused."
                 return rendering.done(request, text, reverse("run", args=[dag_id, run.run_id]))
             except ExecplaneError as error:
                 refusal = error
@@ -69,6 +72,7 @@ def trigger(request: HttpRequest, dag_id: str) -> HttpResponse:
         "dag": row,
         "fields": forms.fields(params, given, errors),
         "given": given or {},
+        "unpause": given is None or "unpause" in given,
         "errors": errors,
         "refusal": refusal,
     }

@@ -14,7 +14,7 @@ from execplane.web.tree import lines
 
 CHANGES_SHOWN = 10
 RUN_COUNTS = (10, 25, 50, 100)
-RUN_TYPES = ("scheduled", "manual", "backfill")
+RUN_TYPES = ("scheduled", "manual")
 RUN_STATES = ("queued", "running", "success", "failed")
 
 
@@ -26,7 +26,7 @@ def _frame(dag_id: str, tab: str, recent: int = 1) -> tuple[dags.DagRow, dict[st
 
 def number(text: str | None) -> int | None:
     """A number from an address; None for anything else, because an address is easily cut."""
-    return int(text) if text and text.isdigit() and len(text) < 19 else None
+    return int(text) if text and text.isdecimal() and len(text) < 19 else None
 
 
 @gzip_page

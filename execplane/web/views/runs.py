@@ -52,8 +52,12 @@ class TaskLine:
 
 def _frame(dag_id: str, run_id: str, tab: str) -> tuple[runs.RunRow, dict[str, Any]]:
     row = runs.get_run(dag_id, run_id)
+    dag = dags.get_dag(dag_id, recent=1)
     context = {
         "run": row,
+        "dag": dag,
+        # Said at once; the scheduler writes it as the run's reason only when it comes by.
+        "waits_paused": dag.paused and row.state in ("queued", "running"),
         "tab": tab,
         "spec": versions.spec(row.version_id),
         "topics": f"run:{row.id} dag:{dag_id}",
@@ -108,8 +112,7 @@ def details(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
     triggers = audit.changes(objects=[f"dag:{dag_id}"], limit=CHANGES_SHOWN).rows if row.triggered_by else ()
     own = [one for one in triggers if one.action == "trigger" and (one.after or {}).get("run_id") == run_id]
     changes = [changed.change(one) for one in (*found, *own)]
-    context |= {"dag": dags.get_dag(dag_id, recent=1), "changes": changes}
-    return rendering.show(request, "web/run_details.html", context)
+    return rendering.show(request, "web/run_details.html", {**context, "changes": changes})
 
 
 def _objects(row: runs.RunRow) -> list[str]:

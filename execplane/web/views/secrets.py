@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -12,14 +11,13 @@ from django.views.decorators.http import require_http_methods
 
 from execplane.actions import secrets as verbs
 from execplane.contract.errors import ExecplaneError, InvalidInput
-from execplane.store import secrets as stored
 from execplane.store.queries import secrets as queries
 from execplane.web import rendering, wiring
 from execplane.web.forms import FormField, parse_json
 from execplane.web.permissions import actor, needs
 
-MOST_NAME_CHARS = 250
 KEPT = "Leave it empty to keep what is stored."
+AGAIN = "Type it again: it was not sent back."
 ask = require_http_methods(["GET", "POST"])
 Field = tuple[str, str, str, str]
 """Name, kind, title, hint."""
@@ -39,7 +37,13 @@ _CONNECTION: tuple[Field, ...] = (
     ("extra", "json", "Extra", "An object, stored encrypted."),
     ("description", "text", "Description", ""),
 )
-_SEALED = ("value", "password", "extra")
+_SEALED = {
+    "value": "Make the value empty",
+    "password": "Remove the stored password",
+    "extra": "Remove the stored extra",
+}
+"""What goes one way only, and the words of the box that empties it."""
+_STRIPPED = ("name", "conn_type", "host", "port", "schema", "login")
 
 
 @needs("variables.list")
@@ -64,11 +68,15 @@ def set_variable(request: HttpRequest) -> HttpResponse:
     known = _facts(queries.variable(name)) if name else {}
 
     def carry_out(given: dict[str, str]) -> None:
-        box = wiring.secrets()
-        value = given["value"]
-        if name and not value:
-            value = stored.variable(box, name) or ""
-        verbs.set_variable(actor(request), box, name or given["name"], value, given["description"])
+        kept = bool(name) and _is_kept("value", given)
+        verbs.set_variable(
+            actor(request),
+            wiring.secrets(),
+            name or given["name"],
+            None if kept else given["value"],
+            given["description"],
+            new=not name,
+        )
 
     return _set(request, "Variable", "variables", _VARIABLE, name, known, carry_out)
 
@@ -80,13 +88,12 @@ def set_connection(request: HttpRequest) -> HttpResponse:
     known = _facts(queries.connection(name)) if name else {}
 
     def carry_out(given: dict[str, str]) -> None:
-        box = wiring.secrets()
-        before = json.loads(stored.connection_json(box, name) or "{}") if name else {}
-        fields: dict[str, Any] = {key: text for key, text in given.items() if key != "name"}
-        fields["port"] = _port(given["port"])
-        fields["password"] = given["password"] or before.get("password")
-        fields["extra"] = _extra(given["extra"]) or before.get("extra")
-        verbs.set_connection(actor(request), box, name or given["name"], fields)
+        fields: dict[str, Any] = {**given, "port": _port(given["port"])}
+        fields["password"] = given["password"] or None
+        fields["extra"] = _extra(given["extra"]) or None
+        keep = [one for one in ("password", "extra") if name and _is_kept(one, given)]
+        new_name = name or given["name"]
+        verbs.set_connection(actor(request), wiring.secrets(), new_name, fields, keep=keep, new=not name)
 
     return _set(request, "Connection", "connections", _CONNECTION, name, known, carry_out)
 
@@ -103,17 +110,15 @@ def _set(
     given = known
     refusal: ExecplaneError | None = None
     if request.method == "POST":
-        # PostgreSQL keeps no NUL in text.
-        given = {key: request.POST.get(key, "").replace("\0", "").strip() for key, *_ in wanted}
+        given = _given(request, wanted)
         try:
-            _check_name(kind, name or given["name"])
             carry_out(given)
             return rendering.done(request, f"The {kind} {name or given['name']} is set.", reverse(back))
         except ExecplaneError as error:
             refusal = error
     context = {
         "title": f"Change {name}" if name else f"New {kind}",
-        "fields": [_field(one, given, bool(name)) for one in wanted if not (name and one[0] == "name")],
+        "fields": _fields(wanted, given, changing=bool(name), refused=refusal is not None),
         "refusal": refusal,
         "action": request.get_full_path(),
         "back": reverse(back),
@@ -127,31 +132,49 @@ def _facts(row: queries.VariableRow | queries.ConnectionRow) -> dict[str, str]:
     return {name: "" if value is None else str(value) for name, value in vars(row).items()}
 
 
-def _field(one: Field, given: dict[str, str], changing: bool) -> FormField:
-    name, kind, title, hint = one
-    if changing and name in _SEALED:
-        hint = f"{hint} {KEPT}"
-    # A password goes one way only, even where the rest of a refused form comes back.
-    value = "" if kind == "password" else given.get(name, "")
-    return FormField(name=name, kind=kind, title=title, description=hint, value=value, required=name == "name")
+def _given(request: HttpRequest, wanted: tuple[Field, ...]) -> dict[str, str]:
+    """What was typed. A secret stays as it is but for the line ends, which browsers send as CRLF."""
+    given = {key: request.POST.get(key, "").replace("\r\n", "\n") for key, *_ in wanted}
+    emptied = {f"empty.{key}": request.POST.get(f"empty.{key}", "") for key in given if key in _SEALED}
+    return {key: text.strip() if key in _STRIPPED else text for key, text in given.items()} | emptied
 
 
-def _check_name(kind: str, name: str) -> None:
-    if not name or len(name) > MOST_NAME_CHARS:
-        what = "key" if kind == "Variable" else "id"
-        raise InvalidInput(f"A {kind}'s {what} has 1 to {MOST_NAME_CHARS} characters.")
+def _is_kept(key: str, given: dict[str, str]) -> bool:
+    """Whether what is stored stays: nothing was typed, and it is not to be emptied either."""
+    if given[key] and given[f"empty.{key}"]:
+        raise InvalidInput(f"Either type a new {key}, or tick “{_SEALED[key]}”: not both.")
+    return not given[key] and not given[f"empty.{key}"]
+
+
+def _fields(wanted: tuple[Field, ...], given: dict[str, str], *, changing: bool, refused: bool) -> list[FormField]:
+    found = []
+    for name, kind, title, hint in wanted:
+        if name not in _SEALED:
+            if not (changing and name == "name"):
+                text, needed = given.get(name, ""), name == "name"
+                found.append(
+                    FormField(name=name, kind=kind, title=title, description=hint, value=text, required=needed)
+                )
+            continue
+        # It is never sent back, not even where the rest of a refused form is.
+        hints = [hint, *([KEPT] if changing else []), *([AGAIN] if refused and given.get(name) else [])]
+        found.append(FormField(name=name, kind=kind, title=title, description=" ".join(hints)))
+        if changing:
+            box = f"empty.{name}"
+            found.append(FormField(name=box, kind="checkbox", title=_SEALED[name], checked=bool(given.get(box))))
+    return found
 
 
 def _port(text: str) -> int | None:
     if not text:
         return None
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise InvalidInput(f"The port {text!r} is not a number from 0 to 65535.")
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
+        raise InvalidInput(f"The port {text[:20]!r} is not a number from 0 to 65535.")
     return int(text)
 
 
 def _extra(text: str) -> str:
-    if not text:
+    if not text.strip():
         return ""
     try:
         value = parse_json(text)

@@ -10,6 +10,7 @@ from django.templatetags.static import static
 
 from execplane.store.queries import attempts, audit, system
 from execplane.web import changed, rendering, wiring
+from execplane.web.permissions import may
 from execplane.web.views.dag import number
 
 LOOP_STALE = timedelta(seconds=30)
@@ -89,7 +90,8 @@ def audit_log(request: HttpRequest) -> HttpResponse:
     """Who changed what, newest first; ?object= narrows it to one."""
     before = number(request.GET.get("before"))
     wanted = request.GET.get("object", "").strip()[:600]
-    page = audit.changes(objects=[wanted] if wanted else None, before=before)
+    # Who has an account, and which, is no reader's business.
+    page = audit.changes(objects=[wanted] if wanted else None, users=may(request.user, "users.list"), before=before)
     context = {
         "page": page,
         "changes": [changed.change(row) for row in page.rows],

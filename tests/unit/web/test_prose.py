@@ -63,3 +63,22 @@ def test_a_picture_is_a_link_because_pages_ask_no_third_party() -> None:
 
     assert "<img" not in found
     assert '<a href="https://example.com/flow.png" rel="noopener noreferrer">the flow</a>' in found
+
+
+def test_a_picture_inside_a_link_is_the_link_s_words() -> None:
+    found = html(
+        "[![build passing](https://example.com/badge.svg)](https://example.com/ci) ![a](https://example.com/b)"
+    )
+
+    assert '<a href="https://example.com/ci" rel="noopener noreferrer">build passing</a>' in found
+    assert "badge.svg" not in found
+    assert '<a href="https://example.com/b" rel="noopener noreferrer">a</a>' in found
+
+
+def test_headings_in_raw_html_are_lowered_like_the_others() -> None:
+    found = html("<h1 align=center>Orders</h1>\n\ntext <H2>x</H2>\n\n`<h1>` <hr>")
+
+    assert "<h3>Orders</h3>" in found
+    assert "<h4>x</h4>" in found
+    assert "<code>&lt;h1&gt;</code>" in found
+    assert "<hr>" in found

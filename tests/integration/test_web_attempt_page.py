@@ -1,0 +1,86 @@
+"""An attempt's page: what was done by hand afterwards, how many tries there are, what may still be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from django.test import Client, RequestFactory
+from django.urls import reverse
+from pytest_django.fixtures import Settings
+
+from execplane.contract.errors import NotFound
+from execplane.store.models import Attempt, TaskInstance, User
+from execplane.web import errors, wiring
+from execplane.web.templatetags.ui import code_words
+from tests.conftest import TestClock
+from tests.integration import web_rows
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def parts(clock: TestClock, settings: Settings) -> Iterator[None]:
+    settings.STATIC_ROOT = None
+    before = wiring.parts()
+    wiring.wire(wiring.Parts(clock=clock))
+    yield
+    wiring.wire(before)
+
+
+@pytest.fixture
+def world(clock: TestClock) -> Attempt:
+    return web_rows.make_world(clock.now())
+
+
+@pytest.fixture
+def staff(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_user("ada", is_staff=True))
+    return client
+
+
+def body(client: Client, attempt: Attempt) -> str:
+    return client.get(reverse("attempt", args=[attempt.pk])).content.decode()
+
+
+def test_a_marked_task_instance_says_who_marked_it_and_its_attempt_s_failure_is_history(
+    staff: Client, world: Attempt
+) -> None:
+    assert 'class="note bad"' in body(staff, world)
+
+    staff.post(reverse("task-mark", args=[world.dag_id, world.run_id, world.task_id, "success"]))
+
+    after = body(staff, world)
+    assert "The task instance was marked success by ada." in after
+    assert 'class="note bad"' not in after
+    assert world.reason in after
+
+
+def test_tries_beyond_the_retries_have_no_total(staff: Client, world: Attempt) -> None:
+    assert '<dt>Try</dt><dd>1 <span class="muted">of 2</span>' in body(staff, world)
+
+    instance = TaskInstance.objects.select_related("dagrun").get(pk=world.ti_id)
+    third = web_rows.make_attempt(instance, world.queued_at, number=3)
+
+    assert "<dt>Try</dt><dd>3</dd>" in body(staff, third)
+
+
+def test_an_attempt_that_is_stopping_cannot_be_cancelled_again(staff: Client, world: Attempt) -> None:
+    link = reverse("attempt-cancel", args=[world.pk])
+    Attempt.objects.filter(pk=world.pk).update(state="running", ended_at=None)
+    assert link in body(staff, world)
+
+    Attempt.objects.filter(pk=world.pk).update(state="stopping")
+
+    assert link not in body(staff, world)
+
+
+def test_backticks_in_a_message_are_code_and_nothing_else_is_html() -> None:
+    assert code_words("See `dags show <ID>` & ``.") == "See <code>dags show &lt;ID&gt;</code> &amp; ``."
+
+
+def test_an_error_s_page_shows_commands_as_code() -> None:
+    answer = errors.page(RequestFactory().get("/"), NotFound("Nothing here.", hint="Try `execplane dags list`."))
+
+    assert "Try <code>execplane dags list</code>." in answer.content.decode()

@@ -1,0 +1,40 @@
+"""In which order tasks are read, and whether their boxes hold their words."""
+
+from __future__ import annotations
+
+from execplane.contract.dag import DagSpec, GroupSpec, TaskSpec, TimetableSpec
+from execplane.store.queries.tasks import Cell
+from execplane.web import drawing
+from execplane.web.tree import lines
+
+
+def spec(*tasks: TaskSpec, groups: tuple[str, ...] = ()) -> DagSpec:
+    return DagSpec(
+        dag_id="d",
+        file="d.py",
+        timetable=TimetableSpec(kind="none"),
+        tasks=tasks,
+        groups=tuple(GroupSpec(group_id=name, label=name) for name in groups),
+    )
+
+
+def test_tasks_stand_in_the_flow_s_order_and_before_a_group_that_begins_beside_them() -> None:
+    one = spec(
+        TaskSpec(task_id="load.write", operator="@task", group_id="load"),
+        TaskSpec(task_id="start", operator="EmptyOperator"),
+        TaskSpec(task_id="after", operator="EmptyOperator", upstream=("start",)),
+        groups=("load",),
+    )
+
+    assert [line.id for line in lines(one)] == ["start", "load", "load.write", "after"]
+
+
+def test_a_box_is_as_wide_as_the_longer_of_its_two_lines() -> None:
+    task = TaskSpec(task_id="on_all_success", operator="EmptyOperator")
+    short, long = (
+        drawing.graph(spec(task), {task.task_id: Cell(task_id=task.task_id, state=state)}).nodes[0]
+        for state in ("success", "upstream_failed")
+    )
+
+    assert long.sub == "upstream failed · EmptyOperator"
+    assert long.box.width > short.box.width
