@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -49,36 +49,50 @@ class Refused:
     harmless: tuple[Any, ...] = (None, False)
 
 
-def take(what: str, given: dict[str, Any], accepted: Iterable[Parameter], refused: Iterable[Refused]) -> dict[str, Any]:
-    """Accepted form of every parameter by attribute name, defaults included.
+class Table:
+    """What one constructor accepts and refuses, laid out once: a DAG file makes its tasks anew in each worker."""
 
-    Raises DagImportError for a value of the wrong kind, a refused parameter, and an unknown one.
-    """
-    left = dict(given)
-    found: dict[str, Any] = {}
-    for parameter in accepted:
-        usual = parameter.usual
-        if usual is not _OF_ITS_OWN and parameter.name not in left and left.keys().isdisjoint(parameter.aliases):
-            found[parameter.stored_as] = usual
-            continue
-        value = parameter.default
-        spelled = [name for name in (parameter.name, *parameter.aliases) if name in left]
-        if len(spelled) > 1:
-            raise complaint(
-                f"{what} is given both {spelled[0]} and {spelled[1]}, which mean the same.",
-                f"Keep {spelled[0]}.",
-            )
-        if spelled:
-            value = left.pop(spelled[0])
-        found[parameter.stored_as] = checked(what, parameter, value)
-    for row in refused:
-        if row.name in left and _is_harmless(left.pop(row.name), row.harmless):
-            continue
-        if row.name in given:
-            raise complaint(f"{what}: execplane does not support the parameter {row.name!r}.", row.advice)
-    if left:
-        raise unknown_parameter(what, next(iter(left)), [row.name for row in accepted])
-    return found
+    def __init__(self, accepted: Iterable[Parameter], refused: Iterable[Refused]) -> None:
+        self._accepted = tuple(accepted)
+        self._refused = {row.name: row for row in refused}
+        self._spelled = {name: row for row in self._accepted for name in (row.name, *row.aliases)}
+
+    @cached_property
+    def _usual(self) -> dict[str, Any]:
+        return {row.stored_as: row.usual for row in self._accepted if row.usual is not _OF_ITS_OWN}
+
+    @cached_property
+    def _unusual(self) -> tuple[Parameter, ...]:
+        return tuple(row for row in self._accepted if row.usual is _OF_ITS_OWN)
+
+    def take(self, what: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Accepted form of every parameter by attribute name, defaults included.
+
+        Raises DagImportError for a value of the wrong kind, a refused parameter, and an unknown one.
+        """
+        found = dict(self._usual)
+        spelled: dict[str, str] = {}
+        for name, value in given.items():
+            row = self._spelled.get(name)
+            if row is None:
+                self._refuse(what, name, value)
+                continue
+            if row.name in spelled:
+                first, second = sorted((spelled[row.name], name), key=(row.name, *row.aliases).index)
+                raise complaint(f"{what} is given both {first} and {second}, which mean the same.", f"Keep {first}.")
+            spelled[row.name] = name
+            found[row.stored_as] = checked(what, row, value)
+        for row in self._unusual:
+            if row.name not in spelled:
+                found[row.stored_as] = checked(what, row, row.default)
+        return found
+
+    def _refuse(self, what: str, name: str, value: Any) -> None:
+        row = self._refused.get(name)
+        if row is None:
+            raise unknown_parameter(what, name, [row.name for row in self._accepted])
+        if not _is_harmless(value, row.harmless):
+            raise complaint(f"{what}: execplane does not support the parameter {name!r}.", row.advice)
 
 
 def _is_harmless(value: Any, harmless: tuple[Any, ...]) -> bool:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from execplane.sdk.groups import TaskGroup
     from execplane.sdk.operator import BaseOperator
 
+_TABLE = accepting.Table(parameters.DAG, parameters.DAG_REFUSED)
 _POSITIONAL = ("dag_id", "description", "schedule")
 
 
@@ -60,7 +61,7 @@ class DAG:
         if given.get("dag_id") is None:
             raise complaint("DAG lacks the parameter 'dag_id'.", "Name the DAG.")
         what = f"DAG {given['dag_id']!r}"
-        found = accepting.take(what, given, parameters.DAG, parameters.DAG_REFUSED)
+        found = _TABLE.take(what, given)
         params = found.pop("params")
         for name, value in found.items():
             setattr(self, name, value)

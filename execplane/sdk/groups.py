@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from execplane.sdk import checks, scope
-from execplane.sdk.accepting import Parameter, Refused, take
+from execplane.sdk.accepting import Parameter, Refused, Table
 from execplane.sdk.edges import Edges
 from execplane.sdk.exceptions import DuplicateTaskIdFound
 from execplane.sdk.scope import complaint
@@ -48,6 +48,7 @@ TASK_GROUP_REFUSED = (
     Refused(name="ui_color", advice="Remove it; colours on pages mean states."),
     Refused(name="ui_fgcolor", advice="Remove it; colours on pages mean states."),
 )
+_TABLE = Table(TASK_GROUP, TASK_GROUP_REFUSED)
 
 
 class TaskGroup(Edges):
@@ -55,7 +56,7 @@ class TaskGroup(Edges):
 
     def __init__(self, group_id: str | None = None, prefix_group_id: bool = True, **kwargs: Any) -> None:
         given = {"group_id": group_id, "prefix_group_id": prefix_group_id, **kwargs}
-        found = take(f"TaskGroup {group_id!r}", given, TASK_GROUP, TASK_GROUP_REFUSED)
+        found = _TABLE.take(f"TaskGroup {group_id!r}", given)
         if not found["group_id"]:
             raise complaint("TaskGroup lacks the parameter 'group_id'.", "Name the group.")
         parent: TaskGroup | None = found["parent_group"]

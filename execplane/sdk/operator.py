@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from execplane.sdk import accepting, parameters, scope, xcom_arg
+from execplane.sdk.constructors import require, signature
 from execplane.sdk.edges import Edges
 from execplane.sdk.exceptions import AirflowException
 from execplane.sdk.log import LoggingMixin
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 BASE_NAMES = frozenset(name for row in parameters.OPERATOR for name in (row.name, *row.aliases)) | {
     row.name for row in parameters.OPERATOR_REFUSED
 }
+_FROM_DEFAULT_ARGS = BASE_NAMES - {"task_id", "dag", "task_group", "default_args"}
+_TABLE = accepting.Table(parameters.OPERATOR, parameters.OPERATOR_REFUSED)
 
 
 class OperatorMeta(type):
@@ -42,7 +45,7 @@ class OperatorMeta(type):
         task._constructing = True
         if args and _constructor(cls) is _constructor(BaseOperator):
             raise complaint(f"{cls.__name__} is given arguments without names.", "Write task_id='...', and so on.")
-        _require(cls, task, args, kwargs)
+        require(cls, _constructor(cls), task._default_args, args, kwargs)
         _constructor(cls)(task, *args, **kwargs)
         task._constructing = False
         if not hasattr(task, "task_id"):
@@ -76,11 +79,6 @@ def _default_args(kwargs: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@functools.cache
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
-
-
 def _with_default_args(init: Callable[..., None]) -> Callable[..., None]:
     """`init`, with the named parameters that it was not given taken from the task's default_args."""
     names: list[str] | None = None
@@ -89,7 +87,7 @@ def _with_default_args(init: Callable[..., None]) -> Callable[..., None]:
     def filled(self: Any, *args: Any, **kwargs: Any) -> None:
         nonlocal names
         if names is None:
-            found = list(_signature(init).parameters.values())[1:]
+            found = list(signature(init).parameters.values())[1:]
             names = [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         defaults = getattr(self, "_default_args", None)
         if defaults:
@@ -102,21 +100,14 @@ def _with_default_args(init: Callable[..., None]) -> Callable[..., None]:
     return filled
 
 
-def _require(cls: type, task: BaseOperator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """A missing or unknown parameter of the class's own constructor is named, before Python's TypeError."""
-    found = list(_signature(_constructor(cls)).parameters.values())[1:]
-    positional = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    given = set(kwargs) | set(task._default_args) | set(positional[: len(args)])
-    what = f"{cls.__name__} {kwargs['task_id']!r}" if isinstance(kwargs.get("task_id"), str) else cls.__name__
-    for p in found:
-        if p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) or p.default is not p.empty or p.name in given:
-            continue
-        raise complaint(f"{what} lacks the parameter {p.name!r}.", f"Add {p.name}=...")
-    if not any(p.kind is p.VAR_KEYWORD for p in found):
-        known = {p.name for p in found}
-        for name in kwargs:
-            if name not in known:
-                raise accepting.unknown_parameter(what, name, known)
+@functools.cache
+def _plain(cls: type) -> bool:
+    """Whether the parameters may go straight into the instance: nobody set up properties or a __setattr__ for them."""
+    own = cls.__mro__[: cls.__mro__.index(BaseOperator)]
+    if any("__setattr__" in base.__dict__ for base in own):
+        return False
+    names = {row.stored_as for row in parameters.OPERATOR} - {"dag", "task_group", "default_args", "task_id"}
+    return not any(hasattr(inspect.getattr_static(cls, name, None), "__set__") for name in names)
 
 
 @functools.cache
@@ -125,7 +116,7 @@ def constructor_names(cls: type) -> frozenset[str]:
     names: set[str] = set(BASE_NAMES)
     for base in cls.__mro__:
         if "__init__" in base.__dict__ and base is not object:
-            found = _signature(_constructor(base)).parameters.values()
+            found = signature(_constructor(base)).parameters.values()
             names.update(p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
             if not any(p.kind is p.VAR_KEYWORD for p in found):
                 break
@@ -191,20 +182,23 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
 
     def __init__(self, **kwargs: Any) -> None:
         given = dict(kwargs)
-        for name in BASE_NAMES - given.keys():
-            if name in self._default_args and name not in ("task_id", "dag", "task_group", "default_args"):
-                given[name] = self._default_args[name]
+        for name, value in self._default_args.items():
+            if name in _FROM_DEFAULT_ARGS:
+                given.setdefault(name, value)
         what = f"{type(self).__name__} {given.get('task_id')!r}"
         if given.get("task_id") is None:
             raise complaint(f"{type(self).__name__} lacks the parameter 'task_id'.", "Add task_id='...'.")
         _check_email(what, given)
-        found = accepting.take(what, given, parameters.OPERATOR, parameters.OPERATOR_REFUSED)
+        found = _TABLE.take(what, given)
         dag, group = found.pop("dag"), found.pop("task_group")
         found.pop("default_args")
         label = found.pop("task_id")
         found["params"] = ParamsDict.checked(what, found["params"])
-        for name, value in found.items():
-            setattr(self, name, value)
+        if _plain(type(self)):
+            self.__dict__.update(found)
+        else:
+            for name, value in found.items():
+                setattr(self, name, value)
         if self._pre_execute_hook is None:
             del self._pre_execute_hook
         if self._post_execute_hook is None:
