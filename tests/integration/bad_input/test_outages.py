@@ -114,7 +114,7 @@ def test_postgresql_gone_for_a_while_costs_nothing(tmp_path: Path, postgres: Pos
             assert "Traceback" not in told
             page = _page_of_an_outage(one)
             assert "The database does not answer, so no page can be shown. Running tasks go on meanwhile." in page
-            assert "`execplane status` tells which part is down." in page
+            assert "<code>execplane status</code> tells which part is down." in page
             _not_before(OUTAGE_SECONDS)
             gate.open()
             _unharmed(one, tmp_path)
