@@ -33,6 +33,11 @@ class Parameter:
         return self.attribute or self.name
 
     @cached_property
+    def makes_of_none(self) -> bool:
+        """None has an accepted form of its own, an empty one."""
+        return self.check in (checks.callbacks, checks.mapping, checks.links, checks.names, checks.paths)
+
+    @cached_property
     def usual(self) -> Any:
         """The checked default where all tasks may share it; _OF_ITS_OWN where each needs a new one. A DAG file is
         loaded for each of its tasks, and most parameters of most tasks are not given."""
@@ -102,11 +107,7 @@ def _is_harmless(value: Any, harmless: tuple[Any, ...]) -> bool:
 def checked(what: str, parameter: Parameter, value: Any) -> Any:
     """`value` in its accepted form. A required id is checked by its owner: None passes here."""
     if value is None and parameter.default is None:
-        return (
-            parameter.check(None)
-            if parameter.check in (checks.callbacks, checks.mapping, checks.links, checks.names, checks.paths)
-            else None
-        )
+        return parameter.check(None) if parameter.makes_of_none else None
     if value is None and parameter.name in (
         "retries",
         "retry_delay",

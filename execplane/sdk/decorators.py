@@ -10,6 +10,7 @@ from typing import Any
 
 from execplane.sdk import scope
 from execplane.sdk.accepting import unknown_parameter
+from execplane.sdk.constructors import signature
 from execplane.sdk.context import CONTEXT_KEYS
 from execplane.sdk.mapping import OperatorPartial
 from execplane.sdk.operator import BaseOperator, constructor_names
@@ -92,6 +93,12 @@ def _has_multiple_outputs(function: Callable[..., Any]) -> bool:
     return isinstance(found, type) and issubclass(found, Mapping)
 
 
+@functools.cache
+def _known(operator_class: type[BaseOperator]) -> frozenset[str]:
+    """What `@task(...)` takes; the function and its arguments come by themselves."""
+    return constructor_names(operator_class) - {"python_callable", "op_args", "op_kwargs"}
+
+
 class TaskFactory:
     """What `@task` leaves in place of the function."""
 
@@ -100,7 +107,7 @@ class TaskFactory:
         self.operator_class = operator_class
         self.function = function
         self.given = given
-        known = constructor_names(operator_class) - {"python_callable", "op_args", "op_kwargs"}
+        known = _known(operator_class)
         for name in given:
             if name not in known:
                 raise unknown_parameter(f"{operator_class.shown_as} {function.__name__!r}", name, known)
@@ -122,18 +129,13 @@ class TaskFactory:
         return given
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, partial: bool) -> None:
-        signature = inspect.signature(self.function)
-        fill = {
-            name: None
-            for name, p in signature.parameters.items()
-            if name in CONTEXT_KEYS and name not in kwargs and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
-        }
+        taken = signature(self.function)
         try:
             if partial:
-                signature.bind_partial(*args, **kwargs)
+                taken.bind_partial(*args, **kwargs)
             else:
-                positional = list(signature.parameters)[: len(args)]
-                signature.bind(*args, **kwargs, **{name: v for name, v in fill.items() if name not in positional})
+                from_context = _from_context(self.function).difference(kwargs, list(taken.parameters)[: len(args)])
+                taken.bind(*args, **kwargs, **dict.fromkeys(from_context))
         except TypeError as error:
             raise complaint(
                 f"The task {self.function.__name__!r} is called wrongly: {error}.", "Correct the call."
@@ -159,6 +161,16 @@ class TaskFactory:
         return found
 
 
+@functools.cache
+def _from_context(function: Callable[..., Any]) -> frozenset[str]:
+    """The parameters that the task's context fills where the call does not."""
+    return frozenset(
+        name
+        for name, p in signature(function).parameters.items()
+        if name in CONTEXT_KEYS and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    )
+
+
 class FunctionPartial(OperatorPartial):
     """A `@task` function with the arguments that its mapped instances share."""
 
@@ -168,7 +180,7 @@ class FunctionPartial(OperatorPartial):
         super().__init__(factory.operator_class, given, function_style=True)
 
     def expand(self, **mapped: Any) -> XComArg:
-        known = inspect.signature(self._factory.function).parameters
+        known = signature(self._factory.function).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
             for name in mapped:
                 if name not in known:

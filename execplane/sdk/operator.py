@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from execplane.sdk import accepting, parameters, scope, xcom_arg
+from execplane.sdk import accepting, executor_config, parameters, resources, scope, xcom_arg
 from execplane.sdk.constructors import require, signature
 from execplane.sdk.edges import Edges
 from execplane.sdk.exceptions import AirflowException
@@ -40,9 +40,7 @@ class OperatorMeta(type):
         return super().__new__(mcs, name, bases, namespace, **kwargs)
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        task: Any = _bare(cls)
-        task._default_args = _default_args(kwargs)
-        task._constructing = True
+        task: Any = _bare(cls, _default_args(kwargs))
         if args and _constructor(cls) is _constructor(BaseOperator):
             raise complaint(f"{cls.__name__} is given arguments without names.", "Write task_id='...', and so on.")
         require(cls, _constructor(cls), task._default_args, args, kwargs)
@@ -55,9 +53,11 @@ class OperatorMeta(type):
         return task
 
 
-def _bare(cls: Any) -> Any:
+def _bare(cls: Any, default_args: dict[str, Any]) -> Any:
     """An instance whose constructor has not run."""
-    return object.__new__(cls)
+    task = object.__new__(cls)
+    task.__dict__.update(_default_args=default_args, _constructing=True)
+    return task
 
 
 def _constructor(cls: Any) -> Callable[..., None]:
@@ -176,9 +176,15 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
     on_retry_callback: Any
     on_skipped_callback: Any
 
+    upstream_task_ids: set[str]
+    downstream_task_ids: set[str]
+    upstream_labels: dict[str, str]
+    label: str
+    task_group: TaskGroup | None
+    line: int = 0
+    _dag: DAG | None
     _default_args: dict[str, Any]
     _constructing: bool
-    line: int = 0
 
     def __init__(self, **kwargs: Any) -> None:
         given = dict(kwargs)
@@ -194,34 +200,30 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
         found.pop("default_args")
         label = found.pop("task_id")
         found["params"] = ParamsDict.checked(what, found["params"])
+        found["executor_config"] = executor_config.normalise(what, found["executor_config"])
+        found["resources"] = resources.normalise(what, found["resources"])
+        found["_logger_name"] = found["logger_name"] or ""
+        found["depends_on_past"] |= found["wait_for_downstream"]
+        for hook in ("_pre_execute_hook", "_post_execute_hook"):
+            if found[hook] is None:
+                del found[hook]
         if _plain(type(self)):
             self.__dict__.update(found)
         else:
             for name, value in found.items():
                 setattr(self, name, value)
-        if self._pre_execute_hook is None:
-            del self._pre_execute_hook
-        if self._post_execute_hook is None:
-            del self._post_execute_hook
-        self._logger_name = self.logger_name or ""
-        if self.wait_for_downstream:
-            self.depends_on_past = True
-        from execplane.sdk import executor_config, resources
-
-        self.executor_config = executor_config.normalise(what, self.executor_config)
-        self.resources = resources.normalise(what, self.resources)
         self._settle(label, dag, group)
 
-    _pre_execute_hook: Any
-    _post_execute_hook: Any
-
     def _settle(self, label: str, dag: DAG | None, group: TaskGroup | None) -> None:
-        self.upstream_task_ids: set[str] = set()
-        self.downstream_task_ids: set[str] = set()
-        self.upstream_labels: dict[str, str] = {}
-        self.label = label
-        self.task_group: TaskGroup | None = None
-        self._dag: DAG | None = None
+        # Past __setattr__, which is for what authors assign.
+        self.__dict__.update(
+            upstream_task_ids=set(),
+            downstream_task_ids=set(),
+            upstream_labels={},
+            label=label,
+            task_group=None,
+            _dag=None,
+        )
         if dag is None and group is not None:
             dag = group.dag
         dag = dag if dag is not None else scope.current_dag()
@@ -319,7 +321,7 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
         # An argument assigned after construction may bring edges, too.
-        if name in self.template_fields and not self.__dict__.get("_constructing", True):
+        if not self.__dict__.get("_constructing", True) and name in self.template_fields:
             self.set_xcomargs_dependencies()
 
     # ---- running ---------------------------------------------------------------------------------------------------
@@ -380,9 +382,7 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
     @classmethod
     def make_detached(cls, kwargs: dict[str, Any]) -> BaseOperator:
         """A task outside of any DAG, for one mapped instance: arguments make no edges any more."""
-        task: Any = _bare(cls)
-        task._default_args = kwargs.get("default_args") or {}
-        task._constructing = True
+        task: Any = _bare(cls, kwargs.get("default_args") or {})
         _constructor(cls)(task, **kwargs)
         found: BaseOperator = task
         return found

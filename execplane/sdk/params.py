@@ -49,7 +49,8 @@ class ParamsDict(MutableMapping[str, Any]):
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self._params: dict[str, Param] = {}
-        self.update(given._params if isinstance(given, ParamsDict) else given or {})
+        if given:
+            self.update(given._params if isinstance(given, ParamsDict) else given)
 
     @classmethod
     def checked(cls, what: str, *sources: Any) -> ParamsDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from types import FrameType
 from typing import Any
@@ -64,7 +65,10 @@ def _services(work: Work) -> ApiServices:
 
 def _load(work: Work) -> DAG | Result:
     """The attempt's DAG, or the end that its absence is."""
+    # What a load makes, stays: looking for garbage in between would find none.
+    gc.disable()
     loaded = loader.load_file(work.folder / work.claim.dag_file, work.folder)
+    gc.enable()
     for warning in loaded.warnings:
         _say(work, warning, "WARNING")
     try:

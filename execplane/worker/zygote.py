@@ -36,6 +36,7 @@ from execplane.contract.process import (
 from execplane.sdk import airflow
 from execplane.worker.child import adopt_orphans
 from execplane.worker.options import WorkerOptions
+from execplane.worker.rehearsal import rehearse
 from execplane.worker.run import Identity, run_attempt
 
 PRELOADED = (
@@ -176,6 +177,7 @@ def main(arguments: list[str]) -> None:
     control.set_inheritable(False)
     options = msgspec.convert({**DEFAULTS, **msgspec.json.decode(arguments[1])}, WorkerOptions)
     preload()
+    rehearse()
     adopt_orphans()
     # What is loaded now is never collected, so that a collection in a child does not copy the shared pages.
     gc.collect()
