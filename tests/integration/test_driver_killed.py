@@ -11,11 +11,11 @@ import pytest
 from execplane.contract.states import AttemptState
 from execplane.store.models import Attempt
 from tests.integration.deployment_part import lines, logs, process
+from tests.integration.driver.conftest import many
 from tests.integration.store.conftest import Ledger
 from tests.integration.store.conftest import ledger as ledger  # a fixture
 from tests.integration.store.invariants import violations
 from tests.integration.store.play import Play
-from tests.integration.test_driver_loop import many
 from tests.parts.eventually import eventually
 
 STEPS = [

@@ -9,14 +9,14 @@ import pytest
 from execplane.contract.observations import Cleaned
 from execplane.executors.driver import loop as loop_module
 from execplane.store.models import Attempt
-from tests.integration.store.conftest import (
-    ledger,  # noqa: F401 - a fixture
-)
-from tests.integration.test_driver_loop import (
+from tests.integration.driver.conftest import (
     Driven,
     driven,  # noqa: F401 - a fixture
     many,
     play,  # noqa: F401 - a fixture
+)
+from tests.integration.store.conftest import (
+    ledger,  # noqa: F401 - a fixture
 )
 
 MORE_THAN_A_PAGE = 1_050

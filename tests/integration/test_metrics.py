@@ -19,16 +19,16 @@ from execplane.metrics import Metrics
 from execplane.metrics.prometheus import Prometheus
 from execplane.store import gauge_rows
 from execplane.store.models import Pool
+from tests.integration.driver.conftest import (
+    Driven,
+    driven,  # noqa: F401 - a fixture
+)
 from tests.integration.plans import plans
 from tests.integration.store.conftest import (
     Ledger,
     ledger,  # noqa: F401 - a fixture
 )
 from tests.integration.store.play import Play
-from tests.integration.test_driver_loop import (
-    Driven,
-    driven,  # noqa: F401 - a fixture
-)
 from tests.parts.eventually import eventually, scaled
 from tests.parts.standalone import Standalone
 

@@ -10,10 +10,10 @@ import pytest
 
 from execplane.store.models import Attempt, Dag
 from tests.integration.deployment_part import lines, logs, process
+from tests.integration.driver.conftest import many
 from tests.integration.store.conftest import Ledger
 from tests.integration.store.invariants import violations
 from tests.integration.store.play import Play
-from tests.integration.test_driver_loop import many
 from tests.parts.eventually import eventually
 
 STORM_SECONDS = "4"

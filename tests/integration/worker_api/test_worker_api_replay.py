@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from execplane.contract.messages import Refusal
-from tests.integration.test_worker_protocol import TYPES, Exchange, recorded
+from tests.integration.worker.test_protocol import TYPES, Exchange, recorded
 from tests.integration.worker_api.conftest import Caller, key_of
 
 

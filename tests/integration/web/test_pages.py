@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pytest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
-from pytest_django.fixtures import Settings
 
 from execplane.blobs.files import FileBlobOptions, FileBlobStore
 from execplane.contract.dag import DagSpec, TaskSpec
@@ -25,33 +24,9 @@ from tests.integration import web_rows
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(autouse=True)
-def parts(clock: TestClock, settings: Settings) -> Iterator[None]:
-    # Files are found where they lie; nothing is collected for a test.
-    settings.STATIC_ROOT = None
-    before = wiring.parts()
-    wiring.wire(wiring.Parts(clock=clock, executors=("kubernetes",), dags_folders=("/srv/dags",)))
-    yield
-    wiring.wire(before)
-
-
 @pytest.fixture
-def world(clock: TestClock) -> Attempt:
-    return web_rows.make_world(clock.now())
-
-
-@pytest.fixture
-def staff(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("ada", is_staff=True))
-    return client
-
-
-@pytest.fixture
-def reader(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("bob"))
-    return client
+def parts(clock: TestClock) -> wiring.Parts:
+    return wiring.Parts(clock=clock, executors=("kubernetes",), dags_folders=("/srv/dags",))
 
 
 def text(client: Client, path: str, **headers: str) -> str:

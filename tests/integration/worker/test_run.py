@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,23 +13,8 @@ from execplane.contract.logs import LogRecord
 from execplane.contract.messages import SecretValue, Verdict
 from execplane.contract.process import ExitCode, all_processes, process_info
 from tests.parts.eventually import eventually
-from tests.unit.worker.stub_api import StubApi, claim_answer
+from tests.unit.worker.stub_api import StubApi
 from tests.unit.worker.workers import Workers
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[StubApi]:
-    folder = tmp_path / "dags"
-    folder.mkdir()
-    with StubApi(claim_answer(dags_folder=str(folder))) as api:
-        yield api
-
-
-@pytest.fixture
-def start_worker(api: StubApi, tmp_path: Path) -> Iterator[Workers]:
-    workers = Workers(api.url, tmp_path)
-    yield workers
-    workers.close()
 
 
 def test_an_attempt_is_claimed_run_and_ended(api: StubApi, start_worker: Workers) -> None:

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django.fixtures import Settings
 
-from execplane.store.models import Attempt, User, XCom
-from execplane.web import wiring
+from execplane.store.models import Attempt, XCom
 from tests.conftest import TestClock
-from tests.integration import web_rows
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def parts(clock: TestClock, settings: Settings) -> Iterator[None]:
-    settings.STATIC_ROOT = None
-    before = wiring.parts()
-    wiring.wire(wiring.Parts(clock=clock))
-    yield
-    wiring.wire(before)
-
-
-@pytest.fixture
-def world(clock: TestClock) -> Attempt:
-    return web_rows.make_world(clock.now())
-
-
-@pytest.fixture
-def staff(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("ada", is_staff=True))
-    return client
 
 
 @pytest.mark.parametrize(

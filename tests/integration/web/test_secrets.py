@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from cryptography.fernet import Fernet
 from django.test import Client
 from django.urls import reverse
-from pytest_django.fixtures import Settings
 
 from execplane.store import secrets
 from execplane.store.models import Audit, Connection, User, Variable
@@ -37,20 +35,9 @@ def box() -> SecretBox:
     return SecretBox([Fernet.generate_key().decode()])
 
 
-@pytest.fixture(autouse=True)
-def parts(clock: TestClock, settings: Settings, box: SecretBox) -> Iterator[None]:
-    settings.STATIC_ROOT = None
-    before = wiring.parts()
-    wiring.wire(wiring.Parts(clock=clock, secrets=box))
-    yield
-    wiring.wire(before)
-
-
 @pytest.fixture
-def staff(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("ada", is_staff=True))
-    return client
+def parts(clock: TestClock, box: SecretBox) -> wiring.Parts:
+    return wiring.Parts(clock=clock, secrets=box)
 
 
 def test_a_variable_is_set_changed_and_deleted_and_its_value_is_never_shown(staff: Client, box: SecretBox) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django.fixtures import Settings
 
 from execplane.actions import dags as dag_actions
 from execplane.blobs.files import FileBlobOptions, FileBlobStore
@@ -16,7 +15,7 @@ from execplane.bundles.manifest import ManifestFile, encode_manifest, make_manif
 from execplane.bundles.places import BundlePlaces
 from execplane.contract.dag import DagSpec, TaskSpec
 from execplane.store import dag_versions
-from execplane.store.models import DagVersion, User
+from execplane.store.models import DagVersion
 from execplane.web import wiring
 from tests.conftest import TestClock
 from tests.integration.store.play import ADA
@@ -32,13 +31,9 @@ def blobs(tmp_path: Path) -> FileBlobStore:
     return FileBlobStore(FileBlobOptions(folder=tmp_path / "blobs"))
 
 
-@pytest.fixture(autouse=True)
-def parts(clock: TestClock, settings: Settings, tmp_path: Path, blobs: FileBlobStore) -> Iterator[None]:
-    settings.STATIC_ROOT = None
-    before = wiring.parts()
-    wiring.wire(wiring.Parts(clock=clock, bundles=BundlePlaces(tmp_path / "bundles", blobs)))
-    yield
-    wiring.wire(before)
+@pytest.fixture
+def parts(clock: TestClock, tmp_path: Path, blobs: FileBlobStore) -> wiring.Parts:
+    return wiring.Parts(clock=clock, bundles=BundlePlaces(tmp_path / "bundles", blobs))
 
 
 @pytest.fixture
@@ -55,13 +50,6 @@ def save(clock: TestClock, blobs: FileBlobStore) -> Save:
         return digest
 
     return save
-
-
-@pytest.fixture
-def staff(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("ada", is_staff=True))
-    return client
 
 
 def code(client: Client, **query: str) -> str:

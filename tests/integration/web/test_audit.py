@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django.fixtures import Settings
 
 from execplane.actions import dags, tasks
 from execplane.actions.actor import Actor
 from execplane.store.audit import audit
-from execplane.store.deployment import identity
 from execplane.store.models import Attempt, Audit, Pool, User
-from execplane.web import wiring
 from tests.conftest import TestClock
-from tests.integration import web_rows
 
 pytestmark = pytest.mark.django_db
 ADA = Actor(name="ada", may_act=True)
-
-
-@pytest.fixture(autouse=True)
-def parts(clock: TestClock, settings: Settings) -> Iterator[None]:
-    settings.STATIC_ROOT = None
-    before = wiring.parts()
-    wiring.wire(wiring.Parts(clock=clock))
-    yield
-    wiring.wire(before)
-
-
-@pytest.fixture
-def world(clock: TestClock) -> Attempt:
-    identity(clock.now())
-    return web_rows.make_world(clock.now())
-
-
-@pytest.fixture
-def reader(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("bob"))
-    return client
 
 
 def text(client: Client, path: str) -> str:

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from django.test import Client, RequestFactory
 from django.urls import reverse
-from pytest_django.fixtures import Settings
 
 from execplane.contract.errors import NotFound
-from execplane.store.models import Attempt, TaskInstance, User
-from execplane.web import errors, wiring
+from execplane.store.models import Attempt, TaskInstance
+from execplane.web import errors
 from execplane.web.templatetags.ui import code_words
-from tests.conftest import TestClock
 from tests.integration import web_rows
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def parts(clock: TestClock, settings: Settings) -> Iterator[None]:
-    settings.STATIC_ROOT = None
-    before = wiring.parts()
-    wiring.wire(wiring.Parts(clock=clock))
-    yield
-    wiring.wire(before)
-
-
-@pytest.fixture
-def world(clock: TestClock) -> Attempt:
-    return web_rows.make_world(clock.now())
-
-
-@pytest.fixture
-def staff(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("ada", is_staff=True))
-    return client
 
 
 def body(client: Client, attempt: Attempt) -> str:

@@ -18,13 +18,6 @@ def api() -> Iterator[StubApi]:
         yield api
 
 
-@pytest.fixture
-def start_worker(api: StubApi, tmp_path: Path) -> Iterator[Workers]:
-    workers = Workers(api.url, tmp_path)
-    yield workers
-    workers.close()
-
-
 def test_a_bundle_that_the_api_does_not_serve_ends_the_attempt_without_files(
     api: StubApi, start_worker: Workers, tmp_path: Path
 ) -> None:

@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django.fixtures import Settings
 
-from execplane.store.deployment import identity
-from execplane.store.models import Attempt, Audit, Dag, DagRun, TaskInstance, User
-from execplane.web import wiring
-from tests.conftest import TestClock
-from tests.integration import web_rows
+from execplane.store.models import Attempt, Audit, Dag, DagRun, TaskInstance
 
 pytestmark = pytest.mark.django_db
 HTMX = {"HX-Request": "true"}
-
-
-@pytest.fixture(autouse=True)
-def parts(clock: TestClock, settings: Settings) -> Iterator[None]:
-    settings.STATIC_ROOT = None
-    before = wiring.parts()
-    wiring.wire(wiring.Parts(clock=clock))
-    yield
-    wiring.wire(before)
-
-
-@pytest.fixture
-def world(clock: TestClock) -> Attempt:
-    identity(clock.now())
-    return web_rows.make_world(clock.now())
-
-
-@pytest.fixture
-def staff(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_user("ada", is_staff=True))
-    return client
 
 
 def test_the_switch_pauses_and_activates_and_is_audited(staff: Client, world: Attempt) -> None:

@@ -6,7 +6,6 @@ worker (or an API) of the earlier version fails here. Only a new version of the 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from tests.parts.eventually import eventually
 from tests.unit.worker.stub_api import StubApi, claim_answer
 from tests.unit.worker.workers import Workers
 
-RECORDING = Path(__file__).parents[1] / "unit" / "worker" / "data" / "protocol_v1.jsonl"
+RECORDING = Path(__file__).parents[2] / "unit" / "worker" / "data" / "protocol_v1.jsonl"
 TYPES: dict[str, tuple[Any, Any]] = {
     "POST claim": (messages.ClaimRequest, messages.ClaimAnswer),
     "POST heartbeat": (messages.Heartbeat, messages.HeartbeatAnswer),
@@ -71,21 +70,6 @@ class RecordedApi(StubApi):
                 if exchange.call == f"{method} {call}":
                     return exchange.status, exchange.answer.encode()
         return 404, b'{"code": "not_found", "message": "not in the recording"}'
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[StubApi]:
-    folder = tmp_path / "dags"
-    folder.mkdir()
-    with StubApi(claim_answer(dags_folder=str(folder))) as api:
-        yield api
-
-
-@pytest.fixture
-def start_worker(api: StubApi, tmp_path: Path) -> Iterator[Workers]:
-    workers = Workers(api.url, tmp_path)
-    yield workers
-    workers.close()
 
 
 def test_the_recording_holds_every_call() -> None:
