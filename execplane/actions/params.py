@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,9 @@ from jsonschema.exceptions import SchemaError
 
 from execplane.contract.dag import ParamSpec
 from execplane.contract.errors import InvalidInput
+from execplane.store.texts import json_has_nul
 
 MOST_CONF_BYTES = 1 << 20
-_HAS_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-"""In encoded JSON; an escaped backslash before "u0000" is text."""
 _HINT = "The DAG file declares what its params take; `execplane dags show DAG_ID` lists them."
 
 
@@ -27,12 +25,12 @@ def merge_conf(params: Mapping[str, ParamSpec], conf: Any) -> dict[str, Any]:
     if not isinstance(conf, dict):
         raise InvalidInput("A run's conf is a JSON object.", hint='For example {"table": "orders"}.')
     try:
-        encoded = json.dumps(conf, allow_nan=False)
+        encoded = json.dumps(conf, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"The conf is not JSON: {error}.") from None
     if len(encoded) > MOST_CONF_BYTES:
         raise InvalidInput(f"The conf has {len(encoded)} bytes; {MOST_CONF_BYTES} are the most.")
-    if _HAS_NUL.search(encoded):
+    if json_has_nul(encoded):
         raise InvalidInput("The conf has a NUL character in it, which cannot be stored.")
     for name, param in params.items():
         _check(name, param, conf)

@@ -35,6 +35,7 @@ from execplane.executors.verdict import max_tries
 from execplane.store import worker_rows
 from execplane.store.database import is_outage
 from execplane.store.queries.versions import spec as dag_spec
+from execplane.store.texts import NUL, json_has_nul, nul_replaced
 from execplane.store.transitions import ending, launching, observing
 from execplane.store.transitions.ending import XComRow
 from execplane.store.worker_rows import ClaimRow, LiveAttempt, XComFound
@@ -278,22 +279,10 @@ def push(row: LiveAttempt, values: Sequence[XComValue], map_length: int | None, 
 
 
 def _storable(rendered: dict[str, Any] | None) -> dict[str, Any] | None:
-    """PostgreSQL's JSON knows no NUL, and a template may have rendered one: that must not cost the result."""
-    if rendered is None:
-        return None
-    data = msgspec.json.encode(rendered)
-    # An escaped backslash before "u0000" is text, not a NUL: only then are the texts themselves looked at.
-    return {_plain(key): _plain(value) for key, value in rendered.items()} if b"\\u0000" in data else rendered
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    if isinstance(value, dict):
-        return {_plain(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    return value
+    """A template may have rendered a NUL: that must not cost the result."""
+    if rendered is None or not json_has_nul(msgspec.json.encode(rendered)):
+        return rendered
+    return {nul_replaced(key): nul_replaced(value) for key, value in rendered.items()}
 
 
 def xcom_rows(row: LiveAttempt, values: Sequence[XComValue]) -> list[XComRow]:
@@ -302,7 +291,7 @@ def xcom_rows(row: LiveAttempt, values: Sequence[XComValue]) -> list[XComRow]:
     for value in values:
         if value.task_id not in ("", row.key.task.task_id):
             raise InvalidInput(f"The task {row.key.task.task_id} pushed an XCom for {value.task_id}.")
-        if not value.key or len(value.key) > 512 or "\0" in value.key:
+        if not value.key or len(value.key) > 512 or NUL in value.key:
             raise InvalidInput("An XCom's key has 1 to 512 characters, and no NUL among them.")
         data = None if value.blob else bytes(value.value)
         rows.append(XComRow(key=value.key, value=data, blob=value.blob, size_bytes=len(data) if data else 0))

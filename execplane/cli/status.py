@@ -197,7 +197,7 @@ def _read_ledger(deployment: Deployment, status: Status) -> None:
         status.runs = cli_status.active_runs()
         status.last_create_at = cli_status.last_create()
         status.last_success_at = cli_status.last_success()
-        status.import_errors = system.count_import_errors().n
+        status.import_errors = system.count_import_errors()
     except DatabaseError as error:
         raise Unavailable(f"The database does not answer: {str(error).splitlines()[0]}.") from error
     status.loops = [_loop_fields(loop, now) for loop in loops]
@@ -282,10 +282,21 @@ def _print(status: Status) -> None:
     if status.parts[0].ok:
         _print_ledger(status)
     say("")
-    if not status.problems:
-        say("All is well.")
     for problem in status.problems:
         say(f"! {cell(problem)}")
+    broken = _import_errors(status.import_errors)
+    if not status.problems:
+        say(f"All is well, but {broken}" if broken else "All is well.")
+    elif broken:
+        say(broken)
+
+
+def _import_errors(count: int) -> str:
+    """They are their authors' to mend, and no problem of the deployment: the exit code stays."""
+    if not count:
+        return ""
+    files = "DAG file does not" if count == 1 else "DAG files do not"
+    return f"{count} {files} import: `execplane dags import-errors` lists them."
 
 
 def _print_ledger(status: Status) -> None:
@@ -299,8 +310,6 @@ def _print_ledger(status: Status) -> None:
     say("")
     say(f"runs queued {status.runs.get('queued', 0)}, running {status.runs.get('running', 0)}")
     say(f"last create {_ago(status.last_create_at, now)}, last success {_ago(status.last_success_at, now)}")
-    if status.import_errors:
-        say(f"{status.import_errors} DAG files do not import: `execplane dags import-errors`")
     if status.loops:
         held = {lease["name"]: lease["holder"] for lease in status.leases if lease["held"]}
         say("")

@@ -17,6 +17,8 @@ from execplane.contract.dag import DagSpec, dag_hash, encode_dag
 from execplane.store import blob_rows
 from execplane.store.database import nudge, write
 from execplane.store.models import Bundle, Dag, DagRun, DagTag, DagVersion, ImportErrorRow
+from execplane.store.queries.literal import run_is_active
+from execplane.store.texts import without_nul
 from execplane.store.transitions.runs import recheck_queued
 
 T = TypeVar("T")
@@ -176,7 +178,7 @@ def asked_again() -> frozenset[tuple[str, str]]:
 def bundles_in_use() -> frozenset[str]:
     """Digests that the next runs or runs under way need on disk."""
     latest = Dag.objects.filter(active=True, latest_bundle__isnull=False).values_list("latest_bundle_id", flat=True)
-    running = DagRun.objects.filter(state__in=["queued", "running"]).values_list("bundle_id", flat=True)
+    running = DagRun.objects.filter(run_is_active()).values_list("bundle_id", flat=True)
     return frozenset(latest.distinct()) | frozenset(running.distinct())
 
 
@@ -309,8 +311,8 @@ def _upsert_errors(bundle_name: str, errors: Mapping[str, tuple[str, str]], now:
 
 
 def _fit(text: str, characters: int = 0) -> str:
-    """What a column takes: no NUL (PostgreSQL refuses it), and not longer than it is."""
-    text = text.replace("\x00", "")
+    """What a column takes: no NUL, and not longer than it is."""
+    text = without_nul(text)
     return text[: characters - 1] + "…" if characters and len(text) > characters else text
 
 

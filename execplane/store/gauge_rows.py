@@ -10,7 +10,7 @@ from django.db.models import Count, Min, Sum
 
 from execplane.store.launch_rows import pool_slots
 from execplane.store.models import Attempt, Dag, DagRun, ImportErrorRow
-from execplane.store.queries.literal import is_active, state_in
+from execplane.store.queries.literal import is_active, run_is_active
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,5 +76,5 @@ def _queued_at(first: Mapping[str, int]) -> dict[str, datetime]:
 
 def _active_runs() -> dict[str, int]:
     """Over the index dagrun_by_state or dagrun_active: both hold all that is asked for."""
-    groups = DagRun.objects.filter(state_in(["queued", "running"])).order_by().values_list("state")
+    groups = DagRun.objects.filter(run_is_active()).order_by().values_list("state")
     return dict(groups.annotate(n=Count("pk")))

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from django.db.models import BooleanField, Count, F, Func, Q, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.states import AttemptState, TaskState
@@ -16,23 +16,14 @@ from execplane.contract.workload import Handle
 from execplane.store import blob_rows
 from execplane.store.keyed import attempt_columns
 from execplane.store.models import Attempt, Dag, Pool
-from execplane.store.models.attempts import ACTIVE, ENDED
 from execplane.store.prepared import Parameter, Select, SelectIn
+from execplane.store.queries.literal import is_active, is_ended
 
 OCCUPYING = [AttemptState.CLAIMED, AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
 IN_HAND = [AttemptState.LAUNCHED, AttemptState.RUNNING, AttemptState.STOPPING]
 
-
-def _literally(states: Sequence[str]) -> Func:
-    """The condition of a partial index, word for word: SQLite uses the index only where a query repeats it so."""
-    listed = ", ".join(f"'{state}'" for state in states)
-    return Func(F("state"), template=f"%(expressions)s IN ({listed})", output_field=BooleanField())
-
-
 _EXECUTOR = Parameter("executor")
 _AFTER = Parameter("after_id")
-IS_ACTIVE = _literally(ACTIVE)
-HAS_ENDED = _literally(ENDED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +87,7 @@ def candidates(
 
 
 def _queued(executor: str | Parameter) -> QuerySet[Attempt]:
-    return Attempt.objects.filter(IS_ACTIVE, executor=executor, state=AttemptState.QUEUED)
+    return Attempt.objects.filter(is_active(), executor=executor, state=AttemptState.QUEUED)
 
 
 def _as_candidates(rows: QuerySet[Attempt], limit: int) -> QuerySet[Attempt, tuple[Any, ...]]:
@@ -119,7 +110,7 @@ def any_queued(executor: str) -> bool:
 
 _OCCUPIED = Select(
     lambda: (
-        Attempt.objects.filter(IS_ACTIVE, state__in=OCCUPYING)
+        Attempt.objects.filter(is_active(), state__in=OCCUPYING)
         .values_list("executor", "pool", "dag_id", "task_id")
         .annotate(n=Count("pk"), slots_sum=Sum("slots"))
         .order_by()
@@ -252,7 +243,7 @@ def _handle(row: tuple[object, ...], *, with_body: bool = False) -> Handle:
 
 def in_hand(executor: str, *, after_id: int = 0, limit: int = 1000) -> list[Handle]:
     """What may be alive on the executor, a page at a time by id. Reads attempt_active."""
-    rows = Attempt.objects.filter(IS_ACTIVE, executor=executor, state__in=IN_HAND, pk__gt=after_id).order_by("pk")
+    rows = Attempt.objects.filter(is_active(), executor=executor, state__in=IN_HAND, pk__gt=after_id).order_by("pk")
     return [_handle(row) for row in rows.values_list(*_HANDLE_FIELDS)[:limit]]
 
 
@@ -268,7 +259,7 @@ def stopping(executor: str, *, after_id: int = 0, limit: int = 500) -> list[Hand
 
 @cache
 def _stopping(limit: int) -> Select:
-    rows = Attempt.objects.filter(IS_ACTIVE, executor=_EXECUTOR, state=AttemptState.STOPPING, pk__gt=_AFTER)
+    rows = Attempt.objects.filter(is_active(), executor=_EXECUTOR, state=AttemptState.STOPPING, pk__gt=_AFTER)
     return Select(lambda: rows.order_by("pk").values_list(*_HANDLE_FIELDS)[:limit])
 
 
@@ -282,7 +273,7 @@ def to_clean(executor: str, *, after_id: int = 0, limit: int = 500) -> list[tupl
 @cache
 def _to_clean(limit: int) -> Select:
     rows = Attempt.objects.filter(
-        HAS_ENDED, executor=_EXECUTOR, launched_at__isnull=False, cleaned_at=None, pk__gt=_AFTER
+        is_ended(), executor=_EXECUTOR, launched_at__isnull=False, cleaned_at=None, pk__gt=_AFTER
     )
     return Select(lambda: rows.order_by("pk").values_list(*_HANDLE_FIELDS, "state")[:limit])
 

@@ -134,15 +134,11 @@ def _converted(row: tuple[Any, ...], converters: list[tuple[int, list[Any], Any]
     return tuple(values)
 
 
-class Update:
-    """An UPDATE of one table; call it, inside the caller's `write()`, for the number of rows that matched.
+class _Change:
+    """What changes rows of one table; call it, inside the caller's `write()`, for the number of rows that matched."""
 
-    `many` runs it once for each set of values, in one round trip.
-    """
-
-    def __init__(self, build: Callable[[], QuerySet[Any, Any]], **changes: Any) -> None:
+    def __init__(self, build: Callable[[], QuerySet[Any, Any]]) -> None:
         self._build = build
-        self._changes = changes
         self._compiled: tuple[str, tuple[Any, ...]] | None = None
 
     def __call__(self, **values: Any) -> int:
@@ -151,6 +147,29 @@ class Update:
             cursor.execute(sql, _filled(params, values))
             return int(cursor.rowcount)
 
+    def _compile(self) -> tuple[str, tuple[Any, ...]]:
+        sql, params = self._query().get_compiler(connection=connection).as_sql()
+        self._compiled = sql, tuple(params)
+        return self._compiled
+
+    def _query(self) -> Any:
+        raise NotImplementedError
+
+
+class Delete(_Change):
+    """A DELETE from a table that nothing refers to."""
+
+    def _query(self) -> Any:
+        return self._build().query.chain(DeleteQuery)
+
+
+class Update(_Change):
+    """An UPDATE; `many` runs it once for each set of values, in one round trip."""
+
+    def __init__(self, build: Callable[[], QuerySet[Any, Any]], **changes: Any) -> None:
+        super().__init__(build)
+        self._changes = changes
+
     def many(self, rows: Iterable[Mapping[str, Any]]) -> None:
         sql, params = self._compiled or self._compile()
         filled = [_filled(params, values) for values in rows]
@@ -158,12 +177,10 @@ class Update:
             with connection.cursor() as cursor:
                 cursor.executemany(sql, filled)
 
-    def _compile(self) -> tuple[str, tuple[Any, ...]]:
+    def _query(self) -> Any:
         query: Any = self._build().query.chain(UpdateQuery)
         query.add_update_values(self._changes)
-        sql, params = query.get_compiler(connection=connection).as_sql()
-        self._compiled = sql, tuple(params)
-        return self._compiled
+        return query
 
 
 class UpdateIn:
@@ -232,23 +249,3 @@ class Insert:
 
 
 _WORTH_COPYING = 8
-
-
-class Delete:
-    """A DELETE from one table that nothing refers to; used as `Update`."""
-
-    def __init__(self, build: Callable[[], QuerySet[Any, Any]]) -> None:
-        self._build = build
-        self._compiled: tuple[str, tuple[Any, ...]] | None = None
-
-    def __call__(self, **values: Any) -> int:
-        sql, params = self._compiled or self._compile()
-        with connection.cursor() as cursor:
-            cursor.execute(sql, _filled(params, values))
-            return int(cursor.rowcount)
-
-    def _compile(self) -> tuple[str, tuple[Any, ...]]:
-        query: Any = self._build().query.chain(DeleteQuery)
-        sql, params = query.get_compiler(connection=connection).as_sql()
-        self._compiled = sql, tuple(params)
-        return self._compiled

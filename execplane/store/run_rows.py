@@ -14,15 +14,11 @@ from django.db.models.functions import Coalesce
 from execplane.contract.states import TaskState
 from execplane.store.models import Dag, DagRun, TaskInstance, XCom
 from execplane.store.prepared import Parameter, Select
-from execplane.store.queries.literal import run_type_in, state_in
+from execplane.store.queries.literal import run_is_active, run_is_scheduled
 
 _NOW = Parameter("now")
 _LOOKED_BACK = 100
 """Earlier runs in which a task is looked for that the run before does not have; one not found there counts as new."""
-_IS_ACTIVE = state_in(["queued", "running"])
-"""The condition of dagrun_active."""
-_IS_SCHEDULED = run_type_in(["scheduled"])
-"""The condition of dagrun_scheduled."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +99,7 @@ def past(dag_id: str, before: datetime, task_ids: Collection[str], *, scheduled_
     """
     earlier = DagRun.objects.filter(dag_id=dag_id, logical_date__lt=before).order_by("-logical_date")
     if scheduled_only:
-        earlier = earlier.filter(_IS_SCHEDULED)
+        earlier = earlier.filter(run_is_scheduled())
     previous = earlier.values_list("pk", "logical_date").first()
     if previous is None:
         return None
@@ -124,7 +120,7 @@ def past(dag_id: str, before: datetime, task_ids: Collection[str], *, scheduled_
 
 def any_active_run(dag_id: str) -> bool:
     """Whether a run of the DAG is queued or running (dagrun_active)."""
-    return DagRun.objects.filter(_IS_ACTIVE, dag_id=dag_id).exists()
+    return DagRun.objects.filter(run_is_active(), dag_id=dag_id).exists()
 
 
 def later_runs_waiting(dag_id: str, after: datetime, now: datetime) -> list[int]:
@@ -133,7 +129,7 @@ def later_runs_waiting(dag_id: str, after: datetime, now: datetime) -> list[int]
     Reads dagrun_active: as many rows as the DAG has running runs. Their dates are compared here, because with them in
     the statement SQLite would rather walk all later runs.
     """
-    rows = DagRun.objects.filter(_IS_ACTIVE, dag_id=dag_id, state="running").order_by()
+    rows = DagRun.objects.filter(run_is_active(), dag_id=dag_id, state="running").order_by()
     rows = rows.filter(Q(decide_at=None) | Q(decide_at__gt=now))
     later = [(date, pk) for date, pk in rows.values_list("logical_date", "pk") if date is not None and date > after]
     return [pk for _, pk in sorted(later)[:100]]
@@ -181,7 +177,7 @@ def due_dags(now: datetime, *, limit: int) -> list[DueDag]:
 
 @cache
 def _due_dags(limit: int) -> Select:
-    active = DagRun.objects.filter(_IS_ACTIVE, dag=OuterRef("pk")).order_by().values("dag").annotate(n=Count("pk"))
+    active = DagRun.objects.filter(run_is_active(), dag=OuterRef("pk")).order_by().values("dag").annotate(n=Count("pk"))
     rows = (
         Dag.objects.filter(paused=False, active=True, next_run_at__lte=_NOW, latest_version__isnull=False)
         .annotate(n=Coalesce(Subquery(active.values("n")), 0))
@@ -235,7 +231,7 @@ def due_dag(dag_id: str) -> DueDag | None:
 def last_scheduled(dag_id: str) -> LastScheduled | None:
     """The newest scheduled run by logical date. Reads one row of dagrun_scheduled."""
     row = (
-        DagRun.objects.filter(_IS_SCHEDULED, dag_id=dag_id, logical_date__isnull=False)
+        DagRun.objects.filter(run_is_scheduled(), dag_id=dag_id, logical_date__isnull=False)
         .order_by("-logical_date")
         .values_list("logical_date", "data_interval_start", "data_interval_end", "run_after")
         .first()

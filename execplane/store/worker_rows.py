@@ -14,7 +14,7 @@ from execplane.contract.states import AttemptState
 from execplane.store.keyed import attempt_columns
 from execplane.store.models import DagRun, TaskInstance, XCom
 from execplane.store.prepared import Named, Parameter
-from execplane.store.queries.literal import state_in
+from execplane.store.queries.literal import run_succeeded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +92,7 @@ class PreviousSuccess:
 
 _PREVIOUS_SUCCESS = Named(
     lambda: DagRun.objects.filter(
-        state_in(["success"]), dag=Parameter("dag_id"), logical_date__lt=Parameter("before")
+        run_succeeded(), dag=Parameter("dag_id"), logical_date__lt=Parameter("before")
     ).order_by("-logical_date")[:1],
     logical_date="logical_date",
     interval_start="data_interval_start",

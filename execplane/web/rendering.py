@@ -24,6 +24,12 @@ def is_htmx(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
 
 
+def digest(part: str) -> str:
+    """What tells one live part from another. The whole page carries it, too: its part is then fetched again only for
+    what changed between its rendering and its subscription."""
+    return hashlib.blake2s(_NOISE.sub("", part).strip().encode(), digest_size=8).hexdigest()
+
+
 def show(request: HttpRequest, template: str, context: Mapping[str, Any], *, status: int = 200) -> HttpResponse:
     """Render a page. For htmx only its block `live`; 204 when the caller already has exactly that."""
     partial = is_htmx(request)
@@ -35,10 +41,10 @@ def show(request: HttpRequest, template: str, context: Mapping[str, Any], *, sta
     body = render_to_string(template, values, request)
     response = HttpResponse(body, status=status)
     if partial:
-        digest = hashlib.blake2s(_NOISE.sub("", body).encode(), digest_size=8).hexdigest()
-        if request.headers.get("X-Have") == digest:
+        now = digest(body)
+        if request.headers.get("X-Have") == now:
             response = HttpResponse(status=204)
-        response["X-Digest"] = digest
+        response["X-Digest"] = now
         response["X-Topics"] = quote(str(context.get("topics", "")))
     response["Vary"] = "HX-Request, Cookie"
     response["Cache-Control"] = "no-store"

@@ -14,7 +14,7 @@ from execplane.config import current
 from execplane.contract.clock import SystemClock
 from execplane.contract.errors import Unavailable
 from execplane.logs.files import FileLogStore
-from execplane.store.models import Lease, LoopStatus
+from execplane.store.models import ImportErrorRow, Lease, LoopStatus
 from tests.integration.cli_runner import execplane, save_attempt, save_dag, save_run
 from tests.parts.ports import free_ports
 
@@ -178,3 +178,35 @@ def test_secrets_never_print(monkeypatch: pytest.MonkeyPatch) -> None:
         assert said.code == 0
         assert "hush" not in said.out + said.err
         assert "••••" in said.out
+
+
+def save_errors(count: int) -> None:
+    now = SystemClock().now()
+    ImportErrorRow.objects.bulk_create(
+        ImportErrorRow(bundle_name="dags", file=f"broken{n}.py", message="oops", first_seen_at=now, seen_at=now)
+        for n in range(count)
+    )
+
+
+@pytest.mark.parametrize(("count", "files"), [(1, "1 DAG file does not"), (120, "120 DAG files do not")])
+def test_status_counts_what_import_errors_lists(web: str, count: int, files: str) -> None:
+    say_alive("scheduler", "parsing", "driver:local")
+    save_errors(count)
+
+    said = execplane("status")
+
+    # They are their authors' to mend: the deployment is healthy.
+    assert said.code == 0
+    assert said.out.endswith(f"All is well, but {files} import: `execplane dags import-errors` lists them.\n")
+    assert execplane("status", "-o", "json").json["import_errors"] == count
+    assert len(execplane("dags", "import-errors", "-o", "json").json) == count
+
+
+def test_beside_problems_the_files_are_named_as_well(web: str) -> None:
+    save_errors(2)
+
+    said = execplane("status")
+
+    assert said.code == 1
+    assert "All is well" not in said.out
+    assert "2 DAG files do not import: `execplane dags import-errors` lists them." in said.out

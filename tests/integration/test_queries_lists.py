@@ -10,8 +10,9 @@ import pytest
 from django.test.utils import CaptureQueriesContext
 
 from execplane.contract.errors import NotFound
+from execplane.contract.keys import TaskKey
 from execplane.store.models import Attempt, TaskInstance
-from execplane.store.queries import attempts, dags, runs, system, tasks, versions, xcoms
+from execplane.store.queries import attempts, audit, dags, runs, system, tasks, versions, xcoms
 from execplane.store.queries.paging import COUNT_CAP
 from tests.conftest import TestClock
 from tests.integration import web_rows
@@ -169,6 +170,7 @@ def test_attempts_and_what_they_left_are_read_back(world: Attempt) -> None:
     assert attempts.active_attempts(executors=["kubernetes"]).rows == ()
 
 
+MOMENT = TestClock().now()
 # With few rows a planner may as well take another index that begins with the same column.
 WALKS: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("dagrun_recent|dagrun_logical_date_once", lambda: runs.list_runs(dag_id="dag3")),
@@ -178,6 +180,7 @@ WALKS: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("task_instance_once", lambda: tasks.cells([1, 2])),
     ("task_instance_once", lambda: tasks.mapped_instances(1, "mapped")),
     ("attempt_once", lambda: attempts.attempts_of(1)),
+    ("attempt_once", lambda: attempts.stopped_attempts(1)),
     ("attempt_event_story", lambda: attempts.events(1)),
     ("attempt_active", lambda: attempts.active_attempts(executors=["local"])),
     ("attempt_active", lambda: attempts.active_by_pool(["local"])),
@@ -187,6 +190,8 @@ WALKS: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("attempt_node", lambda: attempts.ended_attempts(node="node-1")),
     ("secret_access_once", lambda: attempts.secret_accesses(1)),
     ("xcom_once", lambda: xcoms.xcoms_of(1)),
+    ("audit_object|execplane_audit_pkey", lambda: audit.changes(objects=["run:a/b", "attempt:1"])),
+    ("audit_object", lambda: audit.was_marked(TaskKey(dag_id="a", run_id="b", task_id="c"), MOMENT)),
 )
 
 

@@ -21,9 +21,9 @@ from execplane.store import launch_rows
 from execplane.store.database import write
 from execplane.store.launch_rows import EndingRow
 from execplane.store.queries.versions import spec as dag_spec
+from execplane.store.texts import clean
 from execplane.store.transitions import ending
 from execplane.store.transitions.ending import AttemptEnd, XComRow
-from execplane.store.transitions.events import clean
 
 log = logging.getLogger(__name__)
 

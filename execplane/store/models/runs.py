@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+ACTIVE = ["queued", "running"]
 ENDED = ["success", "failed"]
 UNSCHEDULED = ["manual", "backfill"]
 """Run types that are rare among the scheduled runs of years."""
@@ -51,9 +52,9 @@ class DagRun(models.Model):
             models.Index(
                 fields=["decide_at"],
                 name="dagrun_to_decide",
-                condition=Q(state__in=["queued", "running"], decide_at__isnull=False),
+                condition=Q(state__in=ACTIVE, decide_at__isnull=False),
             ),
-            models.Index(fields=["dag", "state"], name="dagrun_active", condition=Q(state__in=["queued", "running"])),
+            models.Index(fields=["dag", "state"], name="dagrun_active", condition=Q(state__in=ACTIVE)),
         ]
 
 

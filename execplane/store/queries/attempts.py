@@ -155,6 +155,13 @@ def attempts_of(ti_pk: int, limit: int = 100) -> tuple[AttemptMark, ...]:
     return tuple(_mark(values) for values in reversed(list(found)))
 
 
+def stopped_attempts(run_pk: int, limit: int = 100) -> tuple[int, ...]:
+    """The newest attempts of the run that somebody or something told to stop (indexes: task_instance_once, then
+    attempt_once)."""
+    found = Attempt.objects.filter(ti__dagrun=run_pk, stop_at__isnull=False)
+    return tuple(found.order_by("-id").values_list("id", flat=True)[:limit])
+
+
 def events(attempt_id: int, limit: int = 500) -> tuple[EventRow, ...]:
     """The attempt's story, in order (index: attempt_event_story)."""
     columns = tuple(field.name for field in fields(EventRow))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
+from execplane.contract.keys import TaskKey
 from execplane.store.models import Audit
 from execplane.store.queries.paging import Page, cut
 
@@ -23,6 +24,15 @@ class AuditRow:
     object: str
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+
+
+def was_marked(key: TaskKey, at: datetime) -> bool:
+    """Whether somebody marked the task instance, or its run, at that moment (index: audit_object).
+
+    Asked with a task instance's end: a verb records itself with the time that it writes.
+    """
+    objects = [f"task:{key.dag_id}/{key.run_id}/{key.task_id}[{key.map_index}]", f"run:{key.dag_id}/{key.run_id}"]
+    return Audit.objects.filter(object__in=objects, at=at, action__startswith="mark ").exists()
 
 
 def changes(

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Count, Max, Min
 
 from execplane.store.models import Attempt, DagRun
-from execplane.store.queries.literal import is_active, is_ended, state_in
+from execplane.store.queries.literal import is_active, is_ended, run_is_active
 
 _NEWEST = 100
 
@@ -45,7 +45,7 @@ def queues(executors: Iterable[str]) -> tuple[Queue, ...]:
 
 def active_runs() -> dict[str, int]:
     """Runs that are queued or running, by state (index: dagrun_active)."""
-    found = DagRun.objects.filter(state_in(["queued", "running"])).order_by().values_list("state")
+    found = DagRun.objects.filter(run_is_active()).order_by().values_list("state")
     return dict(found.annotate(n=Count("id")))
 
 

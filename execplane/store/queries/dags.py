@@ -9,12 +9,11 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from execplane.contract.errors import NotFound
 from execplane.store.models import Dag, DagRun, DagTag
-from execplane.store.queries.literal import state_in
+from execplane.store.queries.literal import run_is_active
 from execplane.store.queries.paging import Count, Page, count, cut
 from execplane.store.queries.runs import RunMark, recent_marks
 
 RECENT = 14
-ACTIVE_RUNS = ["queued", "running"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +73,7 @@ def _filtered(wanted: DagFilter) -> QuerySet[Dag, Dag]:
     if wanted.status in ("active", "paused"):
         found = found.filter(paused=wanted.status == "paused")
     elif wanted.status == "running":
-        found = found.filter(Exists(DagRun.objects.filter(state_in(ACTIVE_RUNS), dag=OuterRef("pk"))))
+        found = found.filter(Exists(DagRun.objects.filter(run_is_active(), dag=OuterRef("pk"))))
     elif wanted.status == "failed":
         found = found.annotate(newest_state=_newest("state")).filter(newest_state="failed")
     return found

@@ -12,10 +12,8 @@ from django.db.models import Q
 from execplane.contract.errors import NotFound
 from execplane.store.models import DagRun
 from execplane.store.models.runs import ENDED, UNSCHEDULED
-from execplane.store.queries.literal import run_type_in, state_in
+from execplane.store.queries.literal import run_is_active, run_is_ended, run_is_unscheduled
 from execplane.store.queries.paging import Page, cut
-
-ACTIVE = ["queued", "running"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +96,11 @@ def list_runs(
     if dag_id:
         found = found.filter(dag=dag_id)
     if state:
-        found = found.filter(state_in(ENDED if state in ENDED else ACTIVE), state=state)
+        found = found.filter(run_is_ended() if state in ENDED else run_is_active(), state=state)
     if run_type:
         found = found.filter(run_type=run_type)
     if run_type in UNSCHEDULED:
-        found = found.filter(run_type_in(UNSCHEDULED))
+        found = found.filter(run_is_unscheduled())
     if before is not None:
         found = found.filter(id__lt=before)
     rows, more = cut([_row(values) for values in found.values_list(*_COLUMNS)[: limit + 1]], limit)

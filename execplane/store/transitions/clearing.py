@@ -16,12 +16,11 @@ from execplane.contract.states import (
 )
 from execplane.store.database import nudge, write
 from execplane.store.models import Attempt, Dag, DagRun, TaskInstance
+from execplane.store.models.attempts import ACTIVE
+from execplane.store.texts import clean
 from execplane.store.transitions import ending
 from execplane.store.transitions.ending import request_stop, reset_instances
-from execplane.store.transitions.events import clean
 from execplane.store.transitions.runs import plan_again, recheck_dag
-
-_ACTIVE = ["queued", "claimed", "launched", "running", "stopping"]
 
 
 def clear_instances(ti_ids: Sequence[int], *, actor: str, now: datetime, latest: bool = False) -> None:
@@ -62,7 +61,7 @@ def _lock_runs(ti_ids: Sequence[int]) -> list[DagRun]:
 
 def _stop(ti_ids: Sequence[int], *, actor: str, reason: str, then: str, now: datetime) -> set[int]:
     """Tell the attempts of these task instances to stop; gives the instances whose attempt is still alive."""
-    rows = Attempt.objects.filter(ti_id__in=ti_ids, state__in=_ACTIVE)
+    rows = Attempt.objects.filter(ti_id__in=ti_ids, state__in=ACTIVE)
     # All of them at once and in one order, also those that are being stopped already: no deadlocks.
     active = list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
     request_stop(active, actor=actor, reason=reason, then=then, now=now)

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import F, QuerySet
 
 from execplane.contract.states import (
     ATTEMPT_ENDED,
@@ -21,18 +21,21 @@ from execplane.contract.states import (
 from execplane.store.database import nudge, write
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
 from execplane.store.prepared import Delete, Parameter, Update
+from execplane.store.texts import clean
 from execplane.store.transitions import measured
-from execplane.store.transitions.events import clean, event, record
+from execplane.store.transitions.events import event, record
 from execplane.store.transitions.locked import locked_attempt, locked_run_of
 
 _WAIT_NO_MORE = Delete(lambda: WaitingReason.objects.filter(attempt_id=Parameter("attempt_id")))
 _DECIDE = Update(lambda: DagRun.objects.filter(pk=Parameter("run_pk")), decide_at=Parameter("now"))
-_GONE = Update(
-    lambda: Attempt.objects.filter(
-        Q(gone_at=None) | Q(gone_at__gt=Parameter("at")), pk=Parameter("attempt_id"), state__in=[*ATTEMPT_ENDED]
-    ),
-    gone_at=Parameter("at"),
-)
+
+
+def _ended_and(**condition: Any) -> QuerySet[Attempt]:
+    return Attempt.objects.filter(pk=Parameter("attempt_id"), state__in=[*ATTEMPT_ENDED], **condition)
+
+
+_GONE = Update(lambda: _ended_and(gone_at=None), gone_at=Parameter("at"))
+_GONE_SOONER = Update(lambda: _ended_and(gone_at__gt=Parameter("at")), gone_at=Parameter("at"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -322,10 +325,16 @@ def request_stop_of_instances(reasons: dict[int, str], *, actor: str, now: datet
 
 
 def gone(attempt_id: int, at: datetime) -> None:
-    """An ended attempt's process or pod is confirmed dead: what waited for it to have fenced itself waits no more."""
+    """An ended attempt's process or pod is confirmed dead: what waited for it to have fenced itself waits no more.
+
+    Most deaths follow a report, nothing waits for them, and one statement notes them. Only where `gone_at` stands
+    already, which is what a wait is found by, is there something to lock.
+    """
     with write():
+        if _GONE(attempt_id=attempt_id, at=at):
+            return
         run_pk, row = locked_run_of(attempt_id), locked_attempt(attempt_id)
-        if run_pk is None or row is None or not _GONE(attempt_id=attempt_id, at=at) or row.gone_at is None:
+        if run_pk is None or row is None or not _GONE_SOONER(attempt_id=attempt_id, at=at):
             return
         waits = TaskInstance.objects.filter(pk=row.ti_id, eligible_at=row.gone_at)
         if waits.filter(state__in=[TaskState.NONE, TaskState.UP_FOR_RETRY]).update(eligible_at=at):

@@ -8,6 +8,7 @@ from typing import Any
 
 from execplane.store.models import AttemptEvent
 from execplane.store.prepared import Insert
+from execplane.store.texts import clean
 
 _INSERT = Insert(AttemptEvent)
 
@@ -43,8 +44,3 @@ def event(
 def record(events: Iterable[Event]) -> None:
     """Append; inside the caller's `write()`."""
     _INSERT.many(events)
-
-
-def clean(text: str, limit: int = 10_000) -> str:
-    """Text as both databases take it: no NUL, bounded."""
-    return text.replace("\x00", "")[:limit]

@@ -16,11 +16,12 @@ from execplane.contract.states import AttemptState, Cause, TaskState, task_sourc
 from execplane.contract.workload import Intent
 from execplane.store import blob_rows
 from execplane.store.database import nudge, write
-from execplane.store.launch_rows import IS_ACTIVE
 from execplane.store.models import Attempt, DagRun, TaskInstance, WaitingReason, XCom
 from execplane.store.prepared import Delete, Insert, Parameter, Select, SelectIn, Update, UpdateIn
+from execplane.store.queries.literal import is_active
+from execplane.store.texts import clean
 from execplane.store.transitions import measured
-from execplane.store.transitions.events import clean, event, record
+from execplane.store.transitions.events import event, record
 from execplane.store.transitions.locked import locked_attempt
 
 _MOST_EXPLAINED = 5000
@@ -394,7 +395,7 @@ def due_again(executor: str, *, now: datetime, older_than: timedelta, limit: int
 @cache
 def _due_again(limit: int) -> Select:
     waits = Attempt.objects.filter(
-        IS_ACTIVE, executor=Parameter("executor"), state=AttemptState.LAUNCHED, acknowledged_at=None
+        is_active(), executor=Parameter("executor"), state=AttemptState.LAUNCHED, acknowledged_at=None
     )
     due = waits.filter(Q(retry_at__lte=_NOW) | Q(retry_at=None, launched_at__lte=Parameter("before")))
     return Select(lambda: due.order_by("-priority", "pk").values_list("pk")[:limit])

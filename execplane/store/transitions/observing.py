@@ -20,7 +20,7 @@ from execplane.store.database import nudge, write
 from execplane.store.launch_rows import IN_HAND
 from execplane.store.models import Attempt, WaitingReason
 from execplane.store.prepared import Insert, Parameter, SelectIn, Update
-from execplane.store.transitions.events import clean
+from execplane.store.texts import clean
 
 
 def _in_hand() -> QuerySet[Attempt]:

@@ -17,8 +17,8 @@ from execplane.contract.states import RUN_ENDED, RunState, RunType, TaskState, t
 from execplane.store.database import afterwards, nudge, write
 from execplane.store.models import Dag, DagRun, ImportErrorRow, TaskInstance
 from execplane.store.prepared import Named, Parameter, Select
-from execplane.store.queries.literal import state_in
-from execplane.store.transitions.events import clean
+from execplane.store.queries.literal import run_is_active
+from execplane.store.texts import clean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +90,7 @@ class LockedRun:
 _DUE = Named(
     lambda: (
         DagRun.objects.select_for_update(skip_locked=True, of=("self",))
-        .filter(state__in=["queued", "running"], decide_at__lte=Parameter("now"))
+        .filter(run_is_active(), decide_at__lte=Parameter("now"))
         .order_by("decide_at", "pk")[:1]
     ),
     pk="pk",
@@ -106,10 +106,6 @@ _DUE = Named(
     queued_at="queued_at",
     paused="dag__paused",
 )
-
-
-_IS_ACTIVE = state_in(["queued", "running"])
-"""The condition of dagrun_active."""
 
 
 @contextmanager
@@ -135,7 +131,7 @@ def next_due_at() -> datetime | None:
 
 _NEXT_DECISION = Select(
     lambda: (
-        DagRun.objects.filter(state__in=["queued", "running"], decide_at__isnull=False)
+        DagRun.objects.filter(run_is_active(), decide_at__isnull=False)
         .order_by("decide_at")
         .values_list("decide_at")[:1]
     )
@@ -166,7 +162,7 @@ def postpone_run(run: LockedRun, *, decide_at: datetime | None, reason: str) -> 
 
 def end_run(run: LockedRun, state: RunState, *, reason: str, now: datetime) -> None:
     """The run is over; waiting runs of the DAG get their turn."""
-    queued = DagRun.objects.filter(_IS_ACTIVE, dag_id=run.dag_id, state=RunState.QUEUED)
+    queued = DagRun.objects.filter(run_is_active(), dag_id=run.dag_id, state=RunState.QUEUED)
     DagRun.objects.filter(pk=run.pk).exclude(state__in=list(RUN_ENDED)).update(
         state=state, ended_at=now, reason=clean(reason, 500), decide_at=None
     )
@@ -176,18 +172,18 @@ def end_run(run: LockedRun, state: RunState, *, reason: str, now: datetime) -> N
 
 def recheck_dag(dag_id: str, now: datetime) -> None:
     """Decide all active runs of the DAG again: a run was marked, the DAG was unpaused or changed."""
-    _recheck(DagRun.objects.filter(_IS_ACTIVE, dag_id=dag_id), now)
+    _recheck(DagRun.objects.filter(run_is_active(), dag_id=dag_id), now)
 
 
 def recheck_queued(dag_ids: Sequence[str], now: datetime) -> None:
     """Decide the queued runs of these DAGs again: a limit that they wait for may have been raised."""
-    _recheck(DagRun.objects.filter(_IS_ACTIVE, dag_id__in=dag_ids, state=RunState.QUEUED), now)
+    _recheck(DagRun.objects.filter(run_is_active(), dag_id__in=dag_ids, state=RunState.QUEUED), now)
 
 
 def recheck_runs(run_pks: Sequence[int], now: datetime) -> None:
     """Decide these active runs again."""
     if run_pks:
-        _recheck(DagRun.objects.filter(_IS_ACTIVE, pk__in=run_pks), now)
+        _recheck(DagRun.objects.filter(run_is_active(), pk__in=run_pks), now)
 
 
 def _recheck(rows: QuerySet[DagRun], now: datetime) -> None:
@@ -202,7 +198,7 @@ def _recheck_alone(rows: QuerySet[DagRun], now: datetime) -> None:
     Ordered by an expression, as SQLite would else walk all of the DAG's runs in that order.
     """
     ids = list(rows.order_by(F("pk") + 0).select_for_update().values_list("pk", flat=True))
-    DagRun.objects.filter(pk__in=ids, state__in=["queued", "running"]).update(decide_at=now)
+    DagRun.objects.filter(run_is_active(), pk__in=ids).update(decide_at=now)
     if ids:
         nudge("scheduler")
 
@@ -215,7 +211,7 @@ def plan_again(dag_id: str) -> None:
 def hold_run(run_pk: int, *, decide_at: datetime, reason: str) -> None:
     """A run that could not be decided does not keep the others waiting."""
     with write():
-        rows = DagRun.objects.filter(pk=run_pk, state__in=["queued", "running"])
+        rows = DagRun.objects.filter(run_is_active(), pk=run_pk)
         rows.update(decide_at=decide_at, reason=clean(reason, 500))
         nudge(f"run:{run_pk}")
 
@@ -303,7 +299,7 @@ def still_paused(dag_id: str) -> bool:
 def recheck_forgotten(now: datetime, *, limit: int = 1000) -> int:
     """The safety net under lost wakes: look again at active runs that wait for something to change."""
     with write():
-        waiting = DagRun.objects.filter(state__in=["queued", "running"], decide_at=None).order_by("pk")
+        waiting = DagRun.objects.filter(run_is_active(), decide_at=None).order_by("pk")
         return DagRun.objects.filter(pk__in=list(waiting.values_list("pk", flat=True)[:limit])).update(decide_at=now)
 
 

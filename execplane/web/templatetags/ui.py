@@ -15,10 +15,11 @@ from django.utils.safestring import SafeString, mark_safe
 
 from execplane.store.queries import system
 from execplane.store.queries.dags import DagRow
-from execplane.web import gridding, prose, wiring, words
+from execplane.web import gridding, prose, rendering, wiring, words
 
 register = template.Library()
 _RECENT_HEIGHT = 24
+_MOST_COUNTED = 99
 _BACKTICKED = re.compile(r"`([^`\n]+)`")
 _DELTA = re.compile(r"^(?:(\d+) days?, )?(\d+):(\d\d):(\d\d)$")
 
@@ -168,7 +169,9 @@ def task_url(dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str
 @register.simple_tag
 def import_error_count() -> str:
     found = system.count_import_errors()
-    return str(found) if found else ""
+    if found > _MOST_COUNTED:
+        return f"{_MOST_COUNTED}+"
+    return str(found or "")
 
 
 @register.filter
@@ -180,6 +183,17 @@ def words_of(text: str) -> list[str]:
 @register.filter
 def plus(value: float, more: float) -> str:
     return f"{value + more:.1f}"
+
+
+@register.simple_block_tag
+def rendered(content: str) -> str:
+    """`{% rendered as NAME %}…{% endrendered %}` keeps what is between for later."""
+    return content
+
+
+@register.filter
+def digest(part: str) -> str:
+    return rendering.digest(part)
 
 
 @register.simple_tag

@@ -18,7 +18,7 @@ from execplane.contract.keys import NOT_MAPPED
 from execplane.contract.logs import LogGap, LogRecord
 from execplane.logs.pages import Produced
 from execplane.store import blob_rows
-from execplane.store.queries import attempts, runs, tasks, versions
+from execplane.store.queries import attempts, audit, runs, tasks, versions
 from execplane.store.queries import xcoms as xcom_queries
 from execplane.web import drawing, podview, rendering, wiring
 from execplane.web.permissions import READ, needs
@@ -81,8 +81,7 @@ def _frame(attempt_id: int, tab: str) -> tuple[attempts.AttemptRow, dict[str, An
         "attempt": row,
         "run": run,
         "ti": ti,
-        # By hand, after the attempt: what it says is history then.
-        "marked": ti.reason if ti.reason.startswith("marked ") and ti.reason != row.reason else "",
+        "marked": _marked(row, ti),
         "task": _task_spec(run, row.task_id),
         "siblings": siblings,
         "newest": siblings[-1].id == row.id,
@@ -92,6 +91,13 @@ def _frame(attempt_id: int, tab: str) -> tuple[attempts.AttemptRow, dict[str, An
         "topics": f"attempt:{row.id} run:{run.id}",
     }
     return row, context
+
+
+def _marked(row: attempts.AttemptRow, ti: tasks.TaskRow) -> str:
+    """Who marked the task instance; what its attempt says is history then. "" where the attempt says the same."""
+    if not ti.reason or ti.reason == row.reason or ti.ended_at is None:
+        return ""
+    return ti.reason if audit.was_marked(row.key.task, ti.ended_at) else ""
 
 
 def log(request: HttpRequest, attempt_id: int) -> HttpResponse:

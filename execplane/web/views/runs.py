@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.gzip import gzip_page
 
 from execplane.contract.keys import NOT_MAPPED
-from execplane.store.queries import audit, dags, runs, tasks, versions
+from execplane.store.queries import attempts, audit, dags, runs, tasks, versions
 from execplane.store.queries.tasks import Cell
 from execplane.web import changed, drawing, rendering, wiring
 from execplane.web.tree import Line, lines
@@ -18,6 +18,7 @@ from execplane.web.views.dag import RUN_STATES, RUN_TYPES, number
 FAILED_SHOWN = 5
 CHANGES_SHOWN = 100
 MAPPED_SHOWN = 100
+STOPPED_ASKED = 100
 OBJECTS_ASKED = 500
 """SQLite takes some thousand parameters in a statement."""
 
@@ -88,7 +89,7 @@ def run(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
     for cell in cells.values():
         for state, n in (cell.states or {cell.state: 1}).items():
             counted[state] = counted.get(state, 0) + n
-    # The run's reason names its last tasks; what people look for is where it went wrong.
+    # The run's reason names them as text, once it has ended: these are their links, from the first failure on.
     failed = sorted(
         (cell for cell in cells.values() if cell.state == "failed" or cell.states.get("failed")),
         key=lambda cell: (cell.ended_at or now, cell.task_id),
@@ -116,9 +117,9 @@ def details(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
 
 
 def _objects(row: runs.RunRow) -> list[str]:
-    """The names under which verbs on the run and its task instances are recorded."""
+    """The names under which verbs on the run, its attempts (they are cancelled) and task instances are recorded."""
     name = f"{row.dag_id}/{row.run_id}"
-    found = [f"run:{name}"]
+    found = [f"run:{name}", *(f"attempt:{pk}" for pk in attempts.stopped_attempts(row.id, STOPPED_ASKED))]
     for cell in tasks.cells([row.id])[row.id].values():
         indexes = range(min(cell.total, MAPPED_SHOWN)) if cell.states else (NOT_MAPPED,)
         found += [f"task:{name}/{cell.task_id}[{index}]" for index in indexes]
