@@ -3,6 +3,7 @@
 - a socket of whole messages (SEQPACKET): any process or thread of the task may write a log line without tearing
   another's, and the order of print and logging survives;
 - two pipes as stdout and stderr, for what subprocesses and C code write;
+- a pipe with the briefing: what the task's process waits for before it begins;
 - a memory file for the result, which may be large and must be whole or absent;
 - a page of shared memory with the attempt token, which the supervisor's heartbeats renew.
 """
@@ -101,10 +102,16 @@ class TokenPage:
 class ChildEnd:
     """The task's side. Safe from any thread and from processes that the task forks."""
 
-    def __init__(self, sock: socket.socket, result_fd: int, token: TokenPage) -> None:
+    def __init__(self, sock: socket.socket, briefing_fd: int, result_fd: int, token: TokenPage) -> None:
         self._sock = sock
+        self._briefing_fd = briefing_fd
         self._result_fd = result_fd
         self.token = token
+
+    def briefing(self) -> bytes:
+        """Waits for it, once; b"": there is none, because the supervisor has gone."""
+        with open(self._briefing_fd, "rb") as file:
+            return file.read()
 
     def line(self, message: str, *, at: datetime, level: str = "INFO", logger: str = "", stream: str = "log") -> None:
         for piece in _pieces(message):
@@ -132,6 +139,7 @@ class Channel:
     def __init__(self, token: str) -> None:
         self.sock, self._child_sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.setblocking(False)
+        self._child_briefing, self._briefing_fd = os.pipe()
         self._result_fd = os.memfd_create("execplane-result")
         self.stdout_fd, self._child_stdout = os.pipe()
         self.stderr_fd, self._child_stderr = os.pipe()
@@ -142,8 +150,8 @@ class Channel:
     def into_child(self) -> ChildEnd:
         """In the child, after the fork: the supervisor's ends are closed, stdin, stdout and stderr replaced."""
         self.sock.close()
-        os.close(self.stdout_fd)
-        os.close(self.stderr_fd)
+        for fd in (self.stdout_fd, self.stderr_fd, self._briefing_fd):
+            os.close(fd)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (self._child_stdout, 1), (self._child_stderr, 2)):
             os.dup2(source, target)
@@ -151,13 +159,21 @@ class Channel:
         return self.child_end()
 
     def child_end(self) -> ChildEnd:
-        return ChildEnd(self._child_sock, self._result_fd, self.token)
+        return ChildEnd(self._child_sock, self._child_briefing, self._result_fd, self.token)
 
     def into_supervisor(self) -> None:
         """In the supervisor, after the fork."""
         self._child_sock.close()
-        os.close(self._child_stdout)
-        os.close(self._child_stderr)
+        for fd in (self._child_stdout, self._child_stderr, self._child_briefing):
+            os.close(fd)
+
+    def brief(self, briefing: bytes) -> None:
+        """Once. A child that has died meanwhile is seen when it is reaped."""
+        fd, self._briefing_fd = self._briefing_fd, -1
+        with contextlib.suppress(BrokenPipeError), open(fd, "wb", buffering=0) as file:
+            remaining = memoryview(briefing)
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
 
     def receive(self) -> Message | None:
         """The next message, None when there is none now. Raises EOFError when nobody can write one any more."""
@@ -183,7 +199,7 @@ class Channel:
 
     def close(self) -> None:
         self.sock.close()
-        for fd in (self.stdout_fd, self.stderr_fd, self._result_fd):
+        for fd in (self.stdout_fd, self.stderr_fd, self._briefing_fd, self._result_fd):
             with contextlib.suppress(OSError):
                 os.close(fd)
 

@@ -53,11 +53,17 @@ def adopt_orphans() -> None:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def task_main(work: Work, user_code: UserCode, supervisor_pid: int) -> NoReturn:
-    """Never returns: the result goes through `work.end`, and the process ends with os._exit."""
+def task_main(
+    begin: Callable[[], Work | None], user_code: UserCode, supervisor_pid: int, options: WorkerOptions
+) -> NoReturn:
+    """Never returns: the result goes through `work.end`, and the process ends with os._exit. `begin` waits for the
+    work; None: there is none."""
     code = 1
     try:
-        _set_apart(supervisor_pid, work.options)
+        _set_apart(supervisor_pid, options)
+        work = begin()
+        if work is None:
+            os._exit(0)
         os.environ.update(work.claim.env)
         _capture(work)
         try:

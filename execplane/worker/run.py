@@ -1,12 +1,15 @@
 """One attempt, from the claim to its acknowledged end.
 
-claim (the fence) -> DAG files -> fork -> supervise -> report. Each call may have its answer lost and is repeated: the
-claim under the same nonce, the end under the same nonce, log lines under the same offsets.
+fork -> claim (the fence) -> DAG files -> supervise -> report. Each call may have its answer lost and is repeated: the
+claim under the same nonce, the end under the same nonce, log lines under the same offsets. The task's process is forked
+first, while there is little to copy, gets itself ready and waits for its briefing: no code of the author's runs before
+the claim.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import secrets
 import signal
@@ -26,7 +29,7 @@ from execplane.contract.messages import ClaimAnswer, ClaimRequest, End, EndAnswe
 from execplane.contract.process import ExitCode
 from execplane.contract.workload import WorkerStart
 from execplane.worker import bundles, termination
-from execplane.worker.channel import Channel, Result
+from execplane.worker.channel import Channel, ChildEnd, Result
 from execplane.worker.child import UserCode, Work, adopt_orphans, error_info, task_main
 from execplane.worker.client import Client, Fenced, Refused, Unreachable
 from execplane.worker.endings import Death, conclude, exit_code
@@ -37,6 +40,7 @@ from execplane.worker.supervisor import Seen, Signals, Supervisor
 
 POD_SIGTERM = "terminated by SIGTERM, because the pod was deleted or evicted, or its node is drained"
 PROCESS_SIGTERM = "terminated by SIGTERM"
+_SDK_USER_CODE = "execplane.worker.usercode"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ class _Attempt:
         self._nonce = secrets.token_hex(16)
         self._signals = Signals()
         self._token = ""
-        self._channel: Channel | None = None
+        self._channel = Channel(self._token)
         self._courier: Courier
         self._book: LogBook
         self._claimed = False
@@ -100,10 +104,18 @@ class _Attempt:
         self._sigterm_reason = POD_SIGTERM if identity.in_pod else PROCESS_SIGTERM
 
     def run(self) -> ExitCode:
+        self._waiting_pid = self._fork()
+        try:
+            return self._run()
+        finally:
+            self._dismiss()
+            self._channel.close()
+
+    def _run(self) -> ExitCode:
         claim = self._claim()
         if isinstance(claim, ExitCode):
             return claim
-        self._token = claim.token
+        self._renew(claim.token)
         self._book = LogBook(
             Path(self._options.work_dir, "logs", f"{self._start.attempt_id}-{self._nonce}.jsonl"),
             clock=self._clock,
@@ -173,8 +185,7 @@ class _Attempt:
             self._complain(f"Nothing runs: {unreachable}")
             return ExitCode.NO_CLAIM
 
-    def _supervise(self, claim: ClaimAnswer, folder: Path) -> tuple[Death, Seen]:
-        channel = self._channel = Channel(self._token)
+    def _fork(self) -> int:
         supervisor_pid = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -183,22 +194,43 @@ class _Attempt:
         pid = os.fork()
         if pid == 0:
             self._signals.forget()
-            self._client.close()
-            work = Work(
-                start=self._start,
-                claim=claim,
-                nonce=self._nonce,
-                folder=folder,
-                end=channel.into_child(),
-                options=self._options,
-                clock=self._clock,
-            )
-            task_main(work, self._user_code or _sdk_user_code, supervisor_pid)
+            end = self._channel.into_child()
+            task_main(lambda: self._begin(end), self._user_code or _sdk_user_code, supervisor_pid, self._options)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-        channel.into_supervisor()
+        self._channel.into_supervisor()
+        return pid
+
+    def _begin(self, end: ChildEnd) -> Work | None:
+        """In the task's process: what can be done without a claim, and then the wait for it."""
+        if self._user_code is None:
+            importlib.import_module(_SDK_USER_CODE)
+        briefing = end.briefing()
+        if not briefing:
+            return None
+        claim, folder = msgspec.json.decode(briefing, type=tuple[ClaimAnswer, str])
+        return Work(
+            start=self._start,
+            claim=claim,
+            nonce=self._nonce,
+            folder=Path(folder),
+            end=end,
+            options=self._options,
+            clock=self._clock,
+        )
+
+    def _dismiss(self) -> None:
+        """The task's process, if it waits for a briefing that will not come."""
+        if self._waiting_pid:
+            os.kill(self._waiting_pid, signal.SIGKILL)
+            os.waitpid(self._waiting_pid, 0)
+            self._waiting_pid = 0
+
+    def _supervise(self, claim: ClaimAnswer, folder: Path) -> tuple[Death, Seen]:
+        pid, self._waiting_pid = self._waiting_pid, 0
+        self._channel.brief(msgspec.json.encode((claim, str(folder))))
         supervisor = Supervisor(
             pid,
-            channel,
+            self._channel,
             self._signals,
             self._courier,
             self._book,
@@ -207,10 +239,7 @@ class _Attempt:
             clock=self._clock,
             sigterm_reason=self._sigterm_reason,
         )
-        try:
-            return supervisor.watch(), supervisor.seen
-        finally:
-            channel.close()
+        return supervisor.watch(), supervisor.seen
 
     def _report(self, result: Result, seen: Seen) -> ExitCode:
         verdict = Verdict(
@@ -297,8 +326,7 @@ class _Attempt:
 
     def _renew(self, token: str) -> None:
         self._token = token
-        if self._channel is not None:
-            self._channel.token.write(token)
+        self._channel.token.write(token)
 
     def _complain(self, message: str) -> None:
         """For whoever reads this process's own output; the attempt's log may be out of reach."""
@@ -314,6 +342,5 @@ def _copy_to_stdout(line: bytes) -> None:
 
 def _sdk_user_code(work: Work) -> Result:
     # Imported in the child: the supervisor has no use for the sdk, and stays small.
-    from execplane.worker import usercode
-
-    return usercode.run(work)
+    result: Result = importlib.import_module(_SDK_USER_CODE).run(work)
+    return result

@@ -150,9 +150,13 @@ class DriverLoop:
         full = len(facts) == _FACTS_AT_ONCE
         _apply(observing.acknowledge, [fact for fact in facts if isinstance(fact, Acknowledged)])
         _apply(lambda some: observing.observe(some, now=now), [fact for fact in facts if isinstance(fact, Progress)])
+        noted: set[tuple[int, str]] = set()
+        _apply(lambda some: noted.update(ending.followed(some)), [fact for fact in facts if isinstance(fact, Gone)])
         for fact in facts:
             if isinstance(fact, Gone):
-                _apply(lambda some: self._gone(some[0], now), [fact])
+                if (fact.attempt_id, fact.uid) not in noted:
+                    _apply(lambda some: self._gone(some[0], now), [fact])
+                self._told.pop(fact.attempt_id, None)
             elif isinstance(fact, LaunchRefused):
                 _apply(lambda some: self._refused(some[0], now), [fact])
         _apply(self._cleaned, [fact for fact in facts if isinstance(fact, Cleaned)])
@@ -167,7 +171,6 @@ class DriverLoop:
             self_fence_seconds=self._options.self_fence_seconds,
             actor=self._owner,
         )
-        self._told.pop(fact.attempt_id, None)
 
     def _cleaned(self, facts: Sequence[Cleaned]) -> None:
         ending.cleaned([fact.attempt_id for fact in facts], facts[-1].at)

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import F, QuerySet
 
+from execplane.contract.observations import Gone
 from execplane.contract.states import (
     ATTEMPT_ENDED,
     AttemptState,
@@ -35,6 +36,7 @@ def _ended_and(**condition: Any) -> QuerySet[Attempt]:
 
 
 _GONE = Update(lambda: _ended_and(gone_at=None), gone_at=Parameter("at"))
+_FOLLOWED = Update(lambda: _ended_and(gone_at=None, pod_uid=Parameter("uid")), gone_at=Parameter("at"))
 _GONE_SOONER = Update(lambda: _ended_and(gone_at__gt=Parameter("at")), gone_at=Parameter("at"))
 
 
@@ -324,11 +326,22 @@ def request_stop_of_instances(reasons: dict[int, str], *, actor: str, now: datet
             request_stop(ids, actor=actor, reason=reason, then="", now=now)
 
 
+def followed(deaths: Iterable[Gone]) -> set[tuple[int, str]]:
+    """Deaths of attempts that had ended before, as nearly all have: noted together, because nothing waits for those.
+    Gives them (attempt, uid); the others move nothing here."""
+    ordered = sorted(deaths, key=lambda fact: fact.attempt_id)  # rows are locked in one order: no deadlocks
+    with write():
+        return {
+            (fact.attempt_id, fact.uid)
+            for fact in ordered
+            if fact.uid and _FOLLOWED(attempt_id=fact.attempt_id, uid=fact.uid, at=fact.at)
+        }
+
+
 def gone(attempt_id: int, at: datetime) -> None:
     """An ended attempt's process or pod is confirmed dead: what waited for it to have fenced itself waits no more.
 
-    Most deaths follow a report, nothing waits for them, and one statement notes them. Only where `gone_at` stands
-    already, which is what a wait is found by, is there something to lock.
+    A wait is found by `gone_at`, so where that does not stand yet, there is nothing to lock.
     """
     with write():
         if _GONE(attempt_id=attempt_id, at=at):

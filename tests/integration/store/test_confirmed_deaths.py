@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from execplane.contract.observations import Diagnosis, Gone
 from execplane.contract.states import AttemptState
 from execplane.store.database import write
 from execplane.store.transitions import ending
@@ -41,3 +42,23 @@ def test_an_attempt_that_has_not_ended_is_not_gone(play: Play) -> None:
     ending.gone(attempt.pk, play.now)
 
     assert play.attempt().gone_at is None
+
+
+def test_deaths_that_follow_ends_are_noted_together_and_the_others_left_for_the_verdict(play: Play) -> None:
+    attempt = play.bring_to(AttemptState.RUNNING)
+    uid = play.attempt().pod_uid
+
+    def death(uid: str) -> Gone:
+        return Gone(attempt_id=attempt.pk, uid=uid, at=play.now, diagnosis=Diagnosis(category="", sentence=""))
+
+    assert ending.followed([death(uid)]) == set()
+    play.report("success")
+    play.later(1)
+
+    assert ending.followed([death("another"), death("")]) == set()
+    assert play.attempt().gone_at is None
+
+    assert ending.followed([death(uid), death(uid)]) == {(attempt.pk, uid)}
+    assert play.attempt().gone_at == play.now
+    play.later(1)
+    assert ending.followed([death(uid)]) == set()
