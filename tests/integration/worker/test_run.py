@@ -93,6 +93,21 @@ def test_a_claim_gives_up_when_the_api_stays_away(api: StubApi, start_worker: Wo
     assert api.claims == []
 
 
+def test_what_waits_for_a_claim_ends_with_the_worker_that_gives_up_or_is_killed(
+    api: StubApi, start_worker: Workers, tmp_path: Path
+) -> None:
+    witness = tmp_path / "witness"
+    api.go_down()
+    waiting = []
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        worker = start_worker("touch", str(witness), claim_patience_seconds=60.0)
+        waiting.append(eventually(lambda: next((one.pid for one in all_processes() if one.ppid == worker.pid), None)))  # noqa: B023
+        os.kill(worker.pid, end)
+        assert worker.wait(20) == (ExitCode.NO_CLAIM if end == signal.SIGTERM else -signal.SIGKILL)
+    eventually(lambda: all((info := process_info(pid)) is None or info.state == "Z" for pid in waiting))
+    assert not witness.exists()
+
+
 def test_an_outage_loses_neither_log_nor_result(api: StubApi, start_worker: Workers, tmp_path: Path) -> None:
     """The self-fence is 20 times as long as the outage here, and twice as long in production."""
     stop = tmp_path / "stop"
