@@ -324,6 +324,7 @@ class Deployment:
             places=self.bundles,
             clock=self.clock,
             environ=os.environ,
+            secrets=self.secrets,
         )
 
     def dags_folders(self) -> dict[str, Path]:

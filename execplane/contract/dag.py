@@ -201,3 +201,5 @@ class ParsedFile(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     duration_seconds: float = 0.0
     is_dag_file: bool = True
+    variables: tuple[str, ...] = ()
+    """The stored Variables that its top level asked for, whether they were there or not."""

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -25,7 +25,7 @@ from execplane.parsing import deaths
 from execplane.parsing.messages import Answer, Job
 from execplane.parsing.options import Limits
 
-Loader = Callable[[str, str], ParsedFile]
+Loader = Callable[[str, str, Mapping[str, str]], ParsedFile]
 _SPARE_BYTES = 64 << 20
 _LISTINGS = frozenset({"os.listdir", "os.scandir"})
 _IMPORT_MACHINERY = "<frozen importlib._bootstrap_external>"
@@ -113,7 +113,7 @@ def _line_of(path: str, frame: FrameType | None) -> int:
 
 def _load(job: Job, load: Loader, limits: Limits) -> ParsedFile:
     try:
-        parsed = load(os.path.join(job.root, job.file), job.root)
+        parsed = load(os.path.join(job.root, job.file), job.root, job.variables)
     except MemoryError:
         _open_spare_memory()
         error, text = deaths.too_large(job.file, limits), traceback.format_exc()

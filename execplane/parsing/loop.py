@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -25,7 +25,8 @@ from execplane.parsing.options import ParsingOptions
 from execplane.parsing.parsers import Parsers, parser_environment
 from execplane.parsing.passes import BundleUpdate, FileUpdate, NamedFolder, ParsePass
 from execplane.parsing.plan import FileRef
-from execplane.store import dag_versions
+from execplane.store import dag_versions, secrets
+from execplane.store.secrets import SecretBox
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,9 @@ class ParseLoop:
         places: BundlePlaces,
         clock: Clock,
         environ: Mapping[str, str],
+        secrets: SecretBox,
     ) -> None:
+        self._variables = _Variables(secrets, clock)
         self.poll_seconds = options.poll_seconds
         self._folders = tuple(folders)
         self._options = options
@@ -115,6 +118,7 @@ class ParseLoop:
             parsers=Parsers(self._options.limits, clock=self._clock, environment=self._environment),
             clock=self._clock,
             established=owners,
+            variables=self._variables,
         )
         return self._pass
 
@@ -179,6 +183,20 @@ class ParseLoop:
         deleted = self._places.prune(keep, now=now, unused_for=_PRUNE_UNUSED_FOR)
         if deleted:
             log.info("%d bundle folders and archives that no run needs were deleted", len(deleted))
+
+
+class _Variables:
+    """Fulfils `variables.StoredVariables`."""
+
+    def __init__(self, box: SecretBox, clock: Clock) -> None:
+        self._box = box
+        self._clock = clock
+
+    def stamps(self, names: Collection[str]) -> Mapping[str, str]:
+        return secrets.variable_stamps(names)
+
+    def values(self, names: Collection[str], file: str) -> Mapping[str, str]:
+        return secrets.variables_for_file(self._box, names, file, now=self._clock.now())
 
 
 def _saving_bundle(update: BundleUpdate) -> Save:

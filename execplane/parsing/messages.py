@@ -16,6 +16,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     root: str
     file: str
+    variables: dict[str, str] = {}
+    """The stored Variables that it is known to read."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

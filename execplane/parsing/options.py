@@ -20,7 +20,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one file may print while it is imported."""
     processes: int = 2
     loader: str = "execplane.sdk.loader:parse_file"
-    """module:function that takes (path, bundle_root) and gives a ParsedFile."""
+    """module:function that takes (path, bundle_root, Variables) and gives a ParsedFile."""
     preload: tuple[str, ...] = ("execplane.sdk.*", "cronsim", "pendulum")
     """Modules to import once instead of in every child (`.*`: all of a package). They see no DAG folder."""
 

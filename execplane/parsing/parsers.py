@@ -27,6 +27,7 @@ from execplane.parsing.options import Limits
 
 _START_SECONDS = 60.0
 _STARTS_PER_JOB = 2
+_AUTHORS = ("EXECPLANE_VAR_", "EXECPLANE_CONN_")
 _AHEAD = 4
 """Jobs sent per process: enough that none waits for us, few enough that a newer plan overtakes them."""
 # Numeric libraries reserve memory per core and thread pool, which would count against a file's limit.
@@ -87,12 +88,16 @@ class Parsers:
         """The parser's process, while there is one."""
         return self._running.process.pid if self._running else None
 
-    def submit(self, root: str, files: Iterable[str]) -> tuple[int, ...]:
-        """Import these files of a materialised bundle, in this order; gives the jobs' numbers."""
+    def submit(
+        self, root: str, files: Iterable[str], variables: Mapping[str, dict[str, str]] | None = None
+    ) -> tuple[int, ...]:
+        """Import these files of a materialised bundle, in this order; gives the jobs' numbers. `variables` by file are
+        the stored Variables that it may read."""
         numbers = []
         for file in files:
             self._numbers += 1
-            self._waiting.append(Job(number=self._numbers, root=root, file=file))
+            given = (variables or {}).get(file, {})
+            self._waiting.append(Job(number=self._numbers, root=root, file=file, variables=given))
             numbers.append(self._numbers)
         return tuple(numbers)
 
@@ -255,11 +260,11 @@ class Parsers:
 
 def parser_environment(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
     """The environment that DAG files are imported in: ours without EXECPLANE_ variables (database URL and keys are
-    none of their business), with `extra` on top."""
+    none of their business) but those that are Variables and Connections, with `extra` on top."""
     kept = {
         name: value
         for name, value in environ.items()
-        if not name.startswith("EXECPLANE_") and name != "DJANGO_SETTINGS_MODULE"
+        if name.startswith(_AUTHORS) or (not name.startswith("EXECPLANE_") and name != "DJANGO_SETTINGS_MODULE")
     }
     package_parent = str(Path(__file__).resolve().parents[2])
     path = [package_parent, *filter(None, [kept.get("PYTHONPATH", "")])]

@@ -6,6 +6,7 @@ differs from the last one, and holds still.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,17 +20,20 @@ from execplane.bundles.snapshot import Snapshot, Snapshotter
 from execplane.contract.blobs import BlobStore
 from execplane.contract.clock import Clock
 from execplane.contract.dag import ParsedFile
-from execplane.contract.errors import ExecplaneError
+from execplane.contract.errors import ConfigError, ExecplaneError
 from execplane.parsing.candidates import hidden_module, may_define_dags, python_files
 from execplane.parsing.options import ParsingOptions
 from execplane.parsing.owners import Claims, duplicate_error
 from execplane.parsing.parsers import Finished, Parsers, rewrite_paths
 from execplane.parsing.plan import FileRecord, FileRef, Tree, make_record, plan
+from execplane.parsing.variables import FileVariables, Given, StoredVariables
 
 WHOLE_FOLDER = "."
 """The "file" of a problem that concerns a folder as a whole."""
 _RETRY_CAP_SECONDS = 3600.0
 _REMEMBERED_FILES = 100_000
+_MOST_ROUNDS = 5
+"""Imports of a file whose Variables decide which others it reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +93,8 @@ class _Bundle:
 class _Job:
     bundle: _Bundle
     tree: Tree
+    got: Given
+    rounds: int = 1
 
 
 def name_folders(paths: Sequence[Path]) -> tuple[NamedFolder, ...]:
@@ -116,7 +122,9 @@ class ParsePass:
         parsers: Parsers,
         clock: Clock,
         established: Mapping[str, FileRef],
+        variables: StoredVariables,
     ) -> None:
+        self._variables = FileVariables(variables)
         self._options = options
         self._blobs = blobs
         self._places = places
@@ -127,6 +135,7 @@ class ParsePass:
         self._claims = Claims(known, order)
         self._established_files = frozenset(known.values())
         self._jobs: dict[int, _Job] = {}
+        self._arrived: deque[Finished] = deque()
         self._rivals: set[FileRef] = set()
         self._mentions_dags: dict[str, bool] = {}
         self._bundles = {
@@ -142,7 +151,7 @@ class ParsePass:
     @property
     def pending(self) -> int:
         """Imports without a result."""
-        return self._parsers.pending
+        return self._parsers.pending + len(self._arrived)
 
     @property
     def digests(self) -> dict[str, str]:
@@ -159,8 +168,11 @@ class ParsePass:
         """
         updates: list[BundleUpdate] = []
         again: list[float] = []
+        outdated = self._variables.outdated()
         for bundle in self._bundles.values():
             forced = {ref.file for ref in force if ref.bundle == bundle.folder.name}
+            # One that is being imported is looked at when it is done.
+            forced |= {ref.file for ref in outdated if ref.bundle == bundle.folder.name and ref.file not in bundle.jobs}
             forced |= {file for file, record in bundle.records.items() if record.failed and retry_failed}
             try:
                 update, seconds = self._look_at(bundle, at_once=at_once, force=forced)
@@ -176,12 +188,21 @@ class ParsePass:
         """What was imported since, to be kept in this order; waits up to `wait_seconds` for something. Raises
         Unavailable when the parser does not start."""
         updates: list[FileUpdate] = []
-        for finished in self._parsers.results(wait_seconds):
-            job = self._jobs.pop(finished.number, None)
-            if job is None or job.bundle.jobs.get(finished.file) != finished.number:
-                continue  # A newer plan overtook it.
-            del job.bundle.jobs[finished.file]
-            updates += self._take(job, finished)
+        if not self._arrived:
+            self._arrived.extend(self._parsers.results(wait_seconds))
+        while self._arrived:
+            finished = self._arrived[0]
+            job = self._jobs.get(finished.number)
+            try:
+                # None, or another's: a newer plan overtook it.
+                if job is not None and job.bundle.jobs.get(finished.file) == finished.number:
+                    updates += self._arrive(job, finished)
+            except Exception:
+                if updates:
+                    break  # The database fails; said at the next call, with this one still there.
+                raise
+            self._jobs.pop(finished.number, None)
+            self._arrived.popleft()
         if (updates or self._rivals) and not self.pending:
             self._submit_rivals()
             self._settle()
@@ -260,15 +281,32 @@ class ParsePass:
             self._mentions_dags[sha256] = may_define_dags(self._blobs.get(sha256))
         return self._mentions_dags[sha256]
 
-    def _submit(self, bundle: _Bundle, tree: Tree, files: Sequence[str]) -> None:
+    def _submit(self, bundle: _Bundle, tree: Tree, files: Sequence[str], rounds: int = 1) -> None:
+        """Import these, each with the Variables that it got the last time."""
         if not files:
             return
         root = str(self._places.materialise(tree.digest))
         self._abandon(bundle, files)
-        for file, number in zip(files, self._parsers.submit(root, files), strict=True):
-            self._jobs[number] = _Job(bundle=bundle, tree=tree)
+        given = {file: self._variables.given(FileRef(bundle.folder.name, file)) for file in files}
+        numbers = self._parsers.submit(root, files, {file: one.values for file, one in given.items()})
+        for file, number in zip(files, numbers, strict=True):
+            self._jobs[number] = _Job(bundle=bundle, tree=tree, got=given[file], rounds=rounds)
             bundle.jobs[file] = number
             bundle.retry_at.pop(file, None)
+
+    def _arrive(self, job: _Job, finished: Finished) -> list[FileUpdate]:
+        """A finished import: done, or to be done once more with the stored Variables that it asked for."""
+        bundle, parsed = job.bundle, finished.parsed
+        try:
+            lacked = self._variables.lacked(FileRef(bundle.folder.name, finished.file), parsed.variables, job.got)
+        except ConfigError as error:
+            lacked = False
+            parsed = ParsedFile(file=finished.file, error=f"{finished.file} reads a Variable. {error}")
+        if lacked and job.rounds < _MOST_ROUNDS:
+            self._submit(bundle, job.tree, [finished.file], job.rounds + 1)
+            return []
+        del bundle.jobs[finished.file]
+        return self._take(job, replace(finished, parsed=parsed))
 
     def _abandon(self, bundle: _Bundle, files: Sequence[str]) -> None:
         """Results of these files' present jobs are of no interest any more."""
@@ -286,6 +324,7 @@ class ParsePass:
             self._claims.drop(ref)
             self._abandon(bundle, [file])
             bundle.records.pop(file, None)
+            self._variables.forget(ref)
             bundle.retry_at.pop(file, None)
 
     def _take(self, job: _Job, finished: Finished) -> list[FileUpdate]:

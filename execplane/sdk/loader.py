@@ -12,12 +12,13 @@ import re
 import sys
 import time
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from execplane.contract.dag import DagSpec, ParsedFile
 from execplane.contract.errors import DagImportError, ExecplaneError, NotFound
-from execplane.sdk import airflow, scope, tracebacks
+from execplane.sdk import airflow, masking, scope, services, tracebacks
 from execplane.sdk.dags import DAG
 from execplane.sdk.options import Defaults
 from execplane.sdk.serialise import serialise
@@ -153,12 +154,19 @@ def _broken(relative: str, file: str, error: BaseException) -> LoadedFile:
 
 
 def parse_file(
-    path: str | Path, bundle_root: str | Path, *, defaults: Defaults | None = None, shim: bool = True
+    path: str | Path,
+    bundle_root: str | Path,
+    variables: Mapping[str, str] | None = None,
+    *,
+    defaults: Defaults | None = None,
+    shim: bool = True,
 ) -> ParsedFile:
     """Import and serialise: what the parser's child answers. One broken DAG makes the file an error, as its other
-    DAGs would otherwise run on as if nothing were wrong."""
+    DAGs would otherwise run on as if nothing were wrong. `variables` are the stored ones that the file may read."""
     began = time.perf_counter()
-    loaded = load_file(path, bundle_root, shim=shim)
+    outside = services.ImportServices(variables or {})
+    with services.use(outside):
+        loaded = load_file(path, bundle_root, shim=shim)
     specs: list[DagSpec] = []
     error, traceback = loaded.error, loaded.traceback
     if not error:
@@ -173,9 +181,10 @@ def parse_file(
     return ParsedFile(
         file=loaded.file,
         dags=tuple(specs),
-        error=error,
-        traceback=traceback,
+        error=masking.mask(error),
+        traceback=masking.mask(traceback),
         warnings=loaded.warnings,
         duration_seconds=time.perf_counter() - began,
         is_dag_file=loaded.is_dag_file,
+        variables=tuple(sorted(outside.asked)),
     )

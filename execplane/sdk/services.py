@@ -7,7 +7,7 @@ while they are imported; tests give a dict. Task code never sees it: it uses `ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,7 +39,7 @@ class Services(Protocol):
 
 
 class NoServices:
-    """Nothing is reachable: a DAG file is being imported, and its file decides nothing from a database."""
+    """Nothing is reachable: no task runs."""
 
     def xcom_pull(self, request: XComPull) -> XComValues:
         raise Unavailable("XComs exist only while a task runs.", hint="Pull them inside a task.")
@@ -58,6 +58,21 @@ class NoServices:
 
     def connection_get(self, conn_id: str) -> SecretValue | None:
         return None
+
+
+class ImportServices(NoServices):
+    """A DAG file is being imported: it gets the Variables that were brought along, and what it asks for is noted, so
+    that the importer may bring more the next time."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.asked: set[str] = set()
+
+    def variable_get(self, key: str) -> SecretValue | None:
+        from execplane.contract.messages import SecretValue
+
+        self.asked.add(key)
+        return SecretValue(value=self._variables[key]) if key in self._variables else None
 
 
 _current: list[Services] = [NoServices()]

@@ -33,8 +33,7 @@ class Variable:
         if fallback is _UNSET:
             raise VariableNotFound(
                 f"Variable {key!r} does not exist.",
-                hint="Create it, set AIRFLOW_VAR_" + key.upper() + ", or give default_var. While a DAG file is "
-                "imported only the environment is read: move the call into a task, or use {{ var.value." + key + " }}.",
+                hint="Create it, set AIRFLOW_VAR_" + key.upper() + ", or give default_var.",
             )
         return fallback
 

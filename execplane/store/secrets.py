@@ -1,7 +1,8 @@
-"""Variables and Connections, encrypted with rotatable keys; each access by a task is recorded once."""
+"""Variables and Connections, encrypted with rotatable keys; each access by a task or a DAG file is recorded once."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -10,10 +11,13 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from execplane.contract.errors import ConfigError, Conflict, InvalidInput
+from execplane.store.audit import audit
 from execplane.store.database import write
 from execplane.store.models import Connection, SecretAccess, Variable
 
 MOST_VALUE_BYTES = 1 << 20
+_MOST_ASKED = 900
+"""Names in one IN (…): SQLite takes 999 parameters in its smallest build."""
 _NAMES = {"key": "key", "conn_id": "id"}
 
 
@@ -59,6 +63,24 @@ def _check(model: type[Variable | Connection], texts: Mapping[str, str]) -> None
 def variable(box: SecretBox, key: str) -> str | None:
     row = Variable.objects.filter(key=key).values_list("value", flat=True).first()
     return None if row is None else box.open(bytes(row), f"The Variable {key}")
+
+
+def variable_stamps(keys: Collection[str]) -> dict[str, str]:
+    """What tells the value of each of these Variables, as far as they are stored, from another one (index: that of the
+    key). Sealed anew, the same value gets another stamp."""
+    found = Variable.objects.filter(key__in=list(keys)[:_MOST_ASKED]).values_list("key", "value")
+    return {key: hashlib.sha256(bytes(value)).hexdigest() for key, value in found}
+
+
+def variables_for_file(box: SecretBox, keys: Collection[str], file: str, *, now: datetime) -> dict[str, str]:
+    """The values of these Variables, as far as they are stored, for a DAG file that reads them at its top level; that
+    it does is recorded. Raises ConfigError when one cannot be opened."""
+    with write():
+        found = Variable.objects.filter(key__in=list(keys)[:_MOST_ASKED]).order_by("key").values_list("key", "value")
+        values = {key: box.open(bytes(value), f"The Variable {key}") for key, value in found}
+        for key in values:
+            audit("parsing", "read", f"variable:{key}", now=now, after={"file": file})
+    return values
 
 
 def set_variable(

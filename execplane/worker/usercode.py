@@ -10,6 +10,7 @@ from typing import Any
 from execplane.contract.errors import ExecplaneError
 from execplane.contract.messages import ErrorInfo
 from execplane.sdk import execution, loader, tracebacks
+from execplane.sdk import services as outside
 from execplane.sdk.dags import DAG
 from execplane.sdk.exceptions import AirflowTaskTerminated
 from execplane.worker.channel import Rendered, Result, Started
@@ -23,7 +24,9 @@ def run(work: Work) -> Result:
     the task itself."""
     on_sigterm(_terminate)
     services = _services(work)
-    loaded = _load(work)
+    # What a DAG file reads at its top level is what a task would read.
+    with outside.use(services):
+        loaded = _load(work)
     if isinstance(loaded, Result):
         return loaded
     key = work.start.key.task

@@ -31,6 +31,7 @@ STATES: dict[str, tuple[str, dict[str, int]]] = {
     "templates": ("success", {"success": 3}),
     "trigger_rules": ("failed", {"success": 6, "failed": 1, "skipped": 5, "upstream_failed": 2}),
     "typed_params": ("success", {"success": 1}),
+    "variables_and_connections": ("success", {"success": 3}),
     "xcom_values": ("success", {"success": 4}),
 }
 """DAG -> the run's state and how many of its task instances ended in which."""
@@ -60,6 +61,8 @@ def examples(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         one.environment["EXECPLANE_KUBERNETES__API_URL"] = f"http://{cluster.host_address}:{one.port}"
     one.start()
     eventually(lambda: len(one.json("dags", "list")) == len(STATES), timeout_seconds=60, on_failure=one.tail)
+    one.run("variables", "set", "region", "north")
+    one.run("connections", "set", "warehouse", "postgres://reader:opensesame@warehouse.example:5432/sales")
     for dag_id in sorted(STATES):
         one.run("dags", "trigger", dag_id, "--run-id", "example")
         one.run("dags", "unpause", dag_id)
@@ -108,6 +111,17 @@ def test_templates_are_rendered_from_the_file_beside_the_dag(examples: Standalon
     attempt = examples.json("attempts", "list", "templates", "example", "template_file")[0]
     page = examples.get(f"/attempts/{attempt['id']}/rendered")
     assert "{{" not in page.split("<main", 1)[1]
+
+
+def test_variables_and_connections_reach_the_top_of_the_file_templates_and_tasks(examples: Standalone) -> None:
+    ended(examples, "variables_and_connections")
+
+    def log(task_id: str) -> str:
+        return examples.run("tasks", "logs", "variables_and_connections", "example", task_id)
+
+    assert "the region is north" in log("top_of_the_file")
+    assert "the region is north" in log("template")
+    assert "postgres at warehouse.example:5432, reader with the password ***" in log("connection")
 
 
 def test_overrides_reach_the_pod(examples: Standalone) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from execplane.blobs.files import FileBlobOptions, FileBlobStore
 from execplane.bundles.options import BundleOptions
@@ -20,8 +21,9 @@ from execplane.contract.loops import NOW, Loop
 from execplane.parsing.loop import ParseLoop
 from execplane.parsing.options import Limits, ParsingOptions
 from execplane.parsing.passes import name_folders
-from execplane.store import dag_versions
-from execplane.store.models import Dag, DagVersion, ImportErrorRow
+from execplane.store import dag_versions, secrets
+from execplane.store.models import Audit, Dag, DagVersion, ImportErrorRow
+from execplane.store.secrets import SecretBox
 
 pytestmark = pytest.mark.django_db
 
@@ -45,6 +47,7 @@ class Running:
     folder: Path
     home: Path
     now: datetime = field(default_factory=lambda: SystemClock().now())
+    box: SecretBox = field(default_factory=lambda: SecretBox([Fernet.generate_key().decode()]))
     loop: ParseLoop = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +63,7 @@ class Running:
             places=BundlePlaces(self.home / "bundles", blobs),
             clock=SystemClock(),
             environ=os.environ,
+            secrets=self.box,
         )
 
     def write(self, **files: str) -> None:
@@ -110,6 +114,24 @@ def test_files_become_dags_with_versions_and_a_bundle(running: Running) -> None:
     assert row.latest_version.number == 1
     assert row.latest_bundle is not None
     assert (running.home / "bundles" / row.latest_bundle.digest / "a.py").read_text() == dag("a")
+
+
+def test_a_variable_read_at_the_top_level_is_the_stored_one_recorded_and_followed(running: Running) -> None:
+    running.write(
+        a="from execplane.sdk.variables import Variable\nNAME = Variable.get('name', 'unset')\n" + dag("{NAME}")
+    )
+    (running.folder / "a.py").write_text((running.folder / "a.py").read_text().replace('DAG("{', 'DAG(f"{'))
+    running.settle()
+    assert active() == {"unset"}
+    secrets.set_variable(running.box, "name", "stored")
+    running.settle(seconds=2)
+    assert active() == {"stored"}
+    assert [(row.actor, row.action, row.object, row.after) for row in Audit.objects.all()] == [
+        ("parsing", "read", "variable:name", {"file": "dags/a.py"})
+    ]
+    secrets.delete_variable("name")
+    running.settle(seconds=2)
+    assert active() == {"unset"}
 
 
 def test_a_change_is_seen_at_the_next_look_and_makes_one_new_version(running: Running) -> None:

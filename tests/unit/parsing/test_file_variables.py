@@ -1,0 +1,91 @@
+"""Stored Variables at the top level of DAG files: each file gets what it asks for, and follows what changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from execplane.contract.errors import Unavailable
+from tests.unit.parsing.conftest import DAG, Watched
+
+READER = "# airflow dag\nDAGS = [variable('name') or 'default']"
+
+
+def test_a_file_gets_the_variable_that_it_reads_and_no_other(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.kept = {"name": "mine", "other": "secret"}
+    watched.write(a=READER, b=DAG.format("b"))
+    watched.look()
+    assert set(watched.owners) == {"mine", "b"}
+    assert watched.variables.read == [("dags/a.py", "name")]
+    assert watched.imported == ["a.py", "b.py"]
+
+
+def test_a_file_follows_a_variable_that_is_set_changed_and_deleted(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.write(a=READER, b=DAG.format("b"))
+    watched.look()
+    seen = [set(watched.owners)]
+    for value in ("one", "two", None):
+        watched.variables.kept = {} if value is None else {"name": value}
+        watched.look()
+        seen.append(set(watched.owners))
+        assert watched.imported == ["a.py"]
+    assert seen == [{"default", "b"}, {"one", "b"}, {"two", "b"}, {"default", "b"}]
+    watched.variables.kept = {"other": "changed"}
+    watched.look()
+    assert watched.imported == []
+
+
+def test_a_changed_file_is_imported_once_with_what_it_read_before(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.kept = {"name": "mine"}
+    watched.write(a=READER)
+    watched.look()
+    watched.write(a=READER + " + ['more']")
+    watched.look()
+    assert set(watched.owners) == {"mine", "more"}
+    assert len(watched.variables.read) == 1
+
+
+def test_variables_that_lead_to_others_are_followed_but_not_for_ever(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.kept = {str(number): str(number + 1) for number in range(50)}
+    watched.write(a="# airflow dag\nkey = '0'\nwhile key: last, key = key, variable(key)\nDAGS = [last]")
+    watched.look()
+    assert set(watched.owners) == {"4"}
+    watched.look()
+    assert watched.imported == []
+
+
+def test_a_variable_that_no_key_opens_is_the_error_of_the_files_that_read_it(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.kept = {"name": "mine"}
+    watched.variables.lost = {"name"}
+    watched.write(a=READER, b=DAG.format("b"))
+    watched.look()
+    assert set(watched.owners) == {"b"}
+    assert watched.errors["a.py"].startswith("a.py reads a Variable. The Variable name was encrypted with a lost key.")
+    watched.variables.lost, watched.variables.kept = set(), {"name": "again"}
+    watched.look()
+    assert (set(watched.owners), watched.errors) == ({"again", "b"}, {})
+
+
+def test_an_import_that_the_database_kept_from_its_variables_is_not_lost(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.kept = {"name": "mine"}
+    watched.write(a=READER, b=DAG.format("b"))
+    watched.parsing.look(at_once=True)
+    watched.variables.away = True
+    found = []
+
+    def collect() -> None:
+        while watched.parsing.pending:
+            found.extend(watched.parsing.collect(10))
+
+    with pytest.raises(Unavailable):
+        collect()
+    watched.variables.away = False
+    collect()
+    assert {dag.dag_id for update in found for dag in update.parsed.dags} == {"mine", "b"}
