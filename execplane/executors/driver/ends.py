@@ -63,7 +63,7 @@ def _end_reported(
         reason = f"report {report.outcome} after the end; it moves nothing"
         ending.record_only(row.attempt_id, reason, actor=actor, now=now)
         return str(row.state)
-    end = _attempt_end(ended, columns, xcoms, map_label=report.map_label)
+    end = _attempt_end(ended, columns, xcoms, map_label=report.map_label, ended_at=report.ended_at)
     moved = ending.end_attempt(row.attempt_id, end, actor=actor, now=now, nonce=report.nonce)
     return str(ended.attempt_state) if moved else str(row.state)
 
@@ -164,7 +164,14 @@ def _last_words(fact: Gone, row: EndingRow) -> Verdict | None:
     return words if words.attempt_id == row.attempt_id and row.nonce and words.nonce == row.nonce else None
 
 
-def _attempt_end(ended: Ended, columns: dict[str, Any], xcoms: Sequence[XComRow], *, map_label: str = "") -> AttemptEnd:
+def _attempt_end(
+    ended: Ended,
+    columns: dict[str, Any],
+    xcoms: Sequence[XComRow],
+    *,
+    map_label: str = "",
+    ended_at: datetime | None = None,
+) -> AttemptEnd:
     return AttemptEnd(
         state=ended.attempt_state,
         task_state=ended.task_state,
@@ -180,5 +187,6 @@ def _attempt_end(ended: Ended, columns: dict[str, Any], xcoms: Sequence[XComRow]
         map_length=ended.map_length,
         map_label=map_label,
         xcoms=xcoms,
+        ended_at=ended_at,
         columns=columns,
     )

@@ -68,6 +68,8 @@ class AttemptEnd:
     map_length: int | None = None
     map_label: str = ""
     xcoms: Sequence[XComRow] = field(default=())
+    ended_at: datetime | None = None
+    """When the task ended, by its own clock: the report may come minutes later. None: now."""
     columns: dict[str, Any] = field(default_factory=dict)
     """More columns of the attempt: peak_memory_bytes, user_code_at, rendered, gone_at, status …"""
 
@@ -94,6 +96,8 @@ def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, 
         if wrong or row.state not in attempt_sources(end.state):
             _record_late(row, end, actor, now)
             return False
+        # By clocks that may differ: not before it ran, and not in the future.
+        ended_at = min(now, max(end.ended_at or now, row.running_at or now))
         _ended(tuple(end.columns))(
             attempt_id=row.pk,
             state=end.state,
@@ -102,7 +106,7 @@ def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, 
             reason=clean(end.reason),
             hint=clean(end.hint),
             exit_code=end.exit_code,
-            ended_at=now,
+            ended_at=ended_at,
             **end.columns,
         )
         record(
@@ -120,8 +124,8 @@ def end_attempt(attempt_id: int, end: AttemptEnd, *, actor: str, now: datetime, 
             ]
         )
         save_xcoms(row.ti_id, row.attempt_no, end.xcoms, now)
-        _move_task(row, run_pk, end, now)
-        measured.ended(row, end.state, end.category[:40], now)
+        _move_task(row, run_pk, end, now, ended_at)
+        measured.ended(row, end.state, end.category[:40], ended_at)
     return True
 
 
@@ -176,7 +180,7 @@ def _task_ended(target: TaskState, names: tuple[str, ...], author_failure: bool,
     return Update(lambda: found, **changes)
 
 
-def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> None:
+def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime, ended_at: datetime) -> None:
     """The task instance follows its newest attempt only; a marked or cleared one stays where it was put."""
     target = end.task_state
     if target is TaskState.NONE:
@@ -185,7 +189,7 @@ def _move_task(row: Attempt, run_pk: int, end: AttemptEnd, now: datetime) -> Non
     elif target is not None:
         changes: dict[str, Any] = {
             "state": target,
-            "ended_at": now,
+            "ended_at": ended_at,
             "eligible_at": end.eligible_at,
             "next_cause": end.next_cause,
             "reason": clean(end.reason) if target is not TaskState.SUCCESS else "",

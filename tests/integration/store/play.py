@@ -109,10 +109,17 @@ class Play:
             )
             assert passed.code == "running", passed
 
-    def report(self, outcome: str = "success", *, attempt: Attempt | None = None, **more: object) -> str:
+    def report(
+        self,
+        outcome: str = "success",
+        *,
+        attempt: Attempt | None = None,
+        ended_at: datetime | None = None,
+        **more: object,
+    ) -> str:
         one = attempt or self.attempt()
         error = ErrorInfo(type="ValueError", message="no") if outcome == "failed" else None
-        end = End(nonce=f"n{one.pk}", outcome=outcome, error=error, ended_at=self.now, **more)  # type: ignore[arg-type]
+        end = End(nonce=f"n{one.pk}", outcome=outcome, error=error, ended_at=ended_at or self.now, **more)  # type: ignore[arg-type]
         return ends.end_reported(one.pk, end, (), now=self.now, infra_retries=3, actor="worker")
 
     def oldest_reports(self) -> None:

@@ -31,10 +31,12 @@ MESSAGES: dict[str, dict[str, Any]] = {
         ("end", "map_length", -1),
         ("end", "peak_memory_bytes", BEYOND),
         ("end", "peak_memory_bytes", -1),
+        ("end", "ended_at", "2026-03-01T12:00:00"),
+        ("end", "user_code_started_at", "2026-03-01T12:00:00"),
     ],
 )
-def test_a_number_that_the_ledger_cannot_keep_is_refused_by_its_name(
-    caller: Caller, path: str, field: str, value: int
+def test_a_value_that_the_ledger_cannot_keep_is_refused_by_its_name(
+    caller: Caller, path: str, field: str, value: int | str
 ) -> None:
     attempt = caller.running()
 
