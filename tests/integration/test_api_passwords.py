@@ -1,0 +1,68 @@
+"""Scripts send their password with every call: it is hashed now and then, and what changes counts at once."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model, hashers
+from django.test import Client
+
+from execplane.api.public import passwords
+from tests.conftest import TestClock
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passwords that were hashed; nothing is remembered from other tests."""
+    seen: list[str] = []
+    check = hashers.check_password
+
+    def noted(password: str | None, encoded: str, *more: Any, **named: Any) -> bool:
+        seen.append(str(password))
+        return check(password, encoded, *more, **named)
+
+    monkeypatch.setattr("django.contrib.auth.base_user.check_password", noted)
+    return seen
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, settings: Any) -> TestClock:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    clock = TestClock()
+    monkeypatch.setattr(passwords, "remembered", passwords.RememberedPasswords(clock=clock))
+    return clock
+
+
+def call(password: str, name: str = "ann") -> int:
+    credentials = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return Client().get("/api/v1/dags", headers={"Authorization": f"Basic {credentials}"}).status_code
+
+
+def test_a_right_password_is_hashed_once_until_its_time_is_over(clock: TestClock, hashed: list[str]) -> None:
+    get_user_model().objects.create_user("ann", password="right")
+    assert [call("right"), call("right"), call("right")] == [200, 200, 200]
+    assert hashed == ["right"]
+    clock.advance(passwords.REMEMBERED_SECONDS)
+    assert call("right") == 200
+    assert hashed == ["right", "right"]
+
+
+def test_a_wrong_one_is_refused_however_often_it_comes(clock: TestClock, hashed: list[str]) -> None:
+    get_user_model().objects.create_user("ann", password="right")
+    assert [call("right"), call("wrong"), call("wrong"), call("right", "bob")] == [200, 401, 401, 401]
+    assert hashed == ["right", "wrong", "wrong"]
+
+
+def test_a_changed_password_and_a_user_switched_off_count_at_once(clock: TestClock) -> None:
+    ann = get_user_model().objects.create_user("ann", password="right")
+    assert call("right") == 200
+    ann.set_password("new")
+    ann.save()
+    assert [call("right"), call("new")] == [401, 200]
+    ann.is_active = False
+    ann.save()
+    assert call("new") == 401
