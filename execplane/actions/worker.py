@@ -17,6 +17,7 @@ import msgspec
 from execplane.contract.clock import Clock
 from execplane.contract.dag import DagSpec, TaskSpec
 from execplane.contract.errors import Conflict, Forbidden, InvalidInput, NotFound
+from execplane.contract.keys import NOT_MAPPED
 from execplane.contract.messages import (
     ClaimAnswer,
     ClaimRequest,
@@ -126,7 +127,7 @@ def claim(
         xcom_max_bytes=policy.xcom_max_bytes,
         env=policy.env,
         ignore_syntax=policy.ignore_syntax,
-        web_url=policy.web_url,
+        web_url=f"{policy.web_url}/attempts/{row.attempt_id}",
     )
 
 
@@ -299,22 +300,12 @@ def xcom_rows(row: LiveAttempt, values: Sequence[XComValue]) -> list[XComRow]:
 
 
 def pull(row: LiveAttempt, wanted: XComPull) -> XComValues:
-    """XComs of the same run, or of the runs before it, or of another DAG's run that is named."""
+    """XComs of the same run, or of the run or DAG that is named; with include_prior_dates, for each task of the newest
+    run up to that one that has the XCom."""
     task_ids = wanted.task_ids or (row.key.task.task_id,)
-    run_pk = row.run_pk
-    if (wanted.dag_id or wanted.run_id) and (wanted.dag_id, wanted.run_id) != (
-        row.key.task.dag_id,
-        row.key.task.run_id,
-    ):
-        found_pk = worker_rows.run_pk(wanted.dag_id or row.key.task.dag_id, wanted.run_id or row.key.task.run_id)
-        if found_pk is None:
-            return XComValues(values=())
-        run_pk = found_pk
-    run_pks = [run_pk]
-    if wanted.include_prior_dates:
-        run_pks = _with_prior(wanted.dag_id or row.key.task.dag_id, run_pk)
     values: list[XComValue] = []
     missing = list(task_ids)
+    run_pks = _runs_to_pull(row, wanted)
     for pk in run_pks:
         found = worker_rows.xcoms(pk, missing, key=wanted.key, map_index=wanted.map_index, limit=_MOST_PULLED)
         values += [_value(one) for one in found]
@@ -323,13 +314,24 @@ def pull(row: LiveAttempt, wanted: XComPull) -> XComValues:
             break
     order = {task_id: position for position, task_id in enumerate(task_ids)}
     values.sort(key=lambda value: (order.get(value.task_id, 0), value.map_index))
-    mapped = worker_rows.mapped_lengths(run_pk, task_ids)
-    return XComValues(values=tuple(values), mapped_task_ids=tuple(mapped))
+    mapped = {value.task_id for value in values if value.map_index != NOT_MAPPED}
+    if run_pks:  # the tasks that pushed nothing there
+        mapped.update(worker_rows.mapped_lengths(run_pks[0], task_ids))
+    return XComValues(values=tuple(values), mapped_task_ids=tuple(sorted(mapped)))
 
 
-def _with_prior(dag_id: str, run_pk: int) -> list[int]:
-    date = worker_rows.logical_date(run_pk)
-    return [run_pk] if date is None else worker_rows.runs_up_to(dag_id, date, limit=_PRIOR_RUNS)
+def _runs_to_pull(row: LiveAttempt, wanted: XComPull) -> Sequence[int]:
+    """Where to look, in this order. Prior runs of another DAG are those up to our date: it need not have our run id."""
+    own = row.key.task
+    dag_id, run_id = wanted.dag_id or own.dag_id, wanted.run_id or own.run_id
+    named = row.run_pk if (dag_id, run_id) == (own.dag_id, own.run_id) else worker_rows.run_pk(dag_id, run_id)
+    if not wanted.include_prior_dates:
+        return () if named is None else (named,)
+    up_to = row.run_pk if run_id == own.run_id else named
+    if up_to is None:
+        return ()
+    prior = worker_rows.runs_up_to(dag_id, worker_rows.date_of(up_to), limit=_PRIOR_RUNS)
+    return prior if up_to != named or up_to in prior else (up_to, *prior)
 
 
 def token_may_serve(row: LiveAttempt, expires_at: datetime, now: datetime) -> None:

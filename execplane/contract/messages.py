@@ -33,6 +33,8 @@ from execplane.contract.logs import LogRecord
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 """A number that a database keeps."""
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+"""With its zone: one without cannot be compared."""
 
 PROTOCOL = 1
 OLDEST_PROTOCOL = 1
@@ -130,6 +132,7 @@ class ClaimAnswer(msgspec.Struct, frozen=True, kw_only=True):
     ignore_syntax: str = ""
     """Of .airflowignore, for the digest of an image's or a volume's DAG folder; "": as the worker's own options say."""
     web_url: str = ""
+    """The page of this attempt's log."""
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,8 +189,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     rendered: dict[str, Any] | None = None
     bundle_found: str = ""
     peak_memory_bytes: Count | None = None
-    user_code_started_at: datetime | None = None
-    ended_at: datetime
+    user_code_started_at: Moment | None = None
+    ended_at: Moment
 
 
 class EndAnswer(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,11 +69,14 @@ _WHERE = {name: module for module, names in _MODULES.items() for name in names}
 _SUBMODULES = frozenset({"exceptions", "macros", "operators", "sensors", "timetables"})
 
 __all__ = [
-    "DAG", "AirflowException", "AirflowFailException", "AirflowSkipException", "BaseBranchOperator", "BaseHook",
-    "BaseOperator", "BaseSensorOperator", "BashOperator", "BranchPythonOperator", "Connection", "Context",
+    "DAG", "AirflowException", "AirflowFailException", "AirflowNotFoundException", "AirflowRescheduleException",
+    "AirflowSensorTimeout", "AirflowSkipException", "AirflowTaskTerminated", "AirflowTaskTimeout", "BaseBranchOperator",
+    "BaseHook", "BaseOperator", "BaseSensorOperator", "BashOperator", "BranchPythonOperator", "Connection", "Context",
+    "CronDataIntervalTimetable", "CronTriggerTimetable", "DeltaDataIntervalTimetable", "DeltaTriggerTimetable",
     "DummyOperator", "EmptyOperator", "FileSensor", "Label", "LatestOnlyOperator", "Param", "PokeReturnValue",
-    "PythonOperator", "PythonSensor", "ShortCircuitOperator", "TaskGroup", "Variable", "XComArg", "chain",
-    "chain_linear", "cross_downstream", "dag", "get_current_context", "task", "task_group",
+    "PythonOperator", "PythonSensor", "ShortCircuitOperator", "TaskGroup", "TriggerRule", "Variable", "XComArg",
+    "XComNotFound", "chain", "chain_linear", "cross_downstream", "dag", "get_current_context", "literal", "task",
+    "task_group",
 ]  # fmt: skip
 
 

@@ -58,6 +58,9 @@ class Label:
         self._upstream: Any = None
         self._downstream: Any = None
 
+    def __repr__(self) -> str:
+        return f"Label({self.label!r})"
+
     def after(self, upstream: Any) -> Label:
         made = Label(self.label)
         made._upstream = upstream
@@ -85,23 +88,33 @@ class Label:
 
 def connect(upstream: Any, downstream: Any, label: Label | None = None) -> None:
     """Every last task of `upstream` comes before every first task of `downstream`."""
-    befores = _tasks(upstream, "edge_leaves")
-    for after in _tasks(downstream, "edge_roots"):
-        for before in befores:
-            _link(before, after, label)
+    befores = _ends(upstream, "edge_leaves")
+    for after, after_label in _ends(downstream, "edge_roots"):
+        for before, before_label in befores:
+            _link(before, after, label or before_label or after_label)
 
 
-def _tasks(end: Any, which: str) -> list[BaseOperator]:
+def _ends(end: Any, which: str) -> list[tuple[BaseOperator, Label | None]]:
+    """The tasks at one end of a dependency, each with the label that its own edge has."""
     if isinstance(end, Edges):
-        return list(getattr(end, which)())
+        return [(task, None) for task in getattr(end, which)()]
+    if isinstance(end, Label):
+        beyond = end._upstream if which == "edge_leaves" else end._downstream
+        if beyond is None:
+            raise complaint(
+                f"{end!r} has a task on one side only.", "Put it between two: a >> Label('rows') >> b, or in chain()."
+            )
+        return [(task, end) for task, _ in _ends(beyond, which)]
     if isinstance(end, Iterable) and not isinstance(end, (str, bytes)):
-        return [task for entry in end for task in _tasks(entry, which)]
+        return [found for entry in end for found in _ends(entry, which)]
     from execplane.sdk.dags import DAG
 
     if isinstance(end, DAG):
         raise complaint("A DAG is put at one end of a dependency.", "Use `with DAG(...)`, or give each task dag=.")
+    plain = end is None or isinstance(end, (str, bytes, int, float))
+    shown = repr(end) if plain else f"an object of {type(end).__name__}"
     raise complaint(
-        f"A dependency is set with {end!r}, which is not a task.",
+        f"A dependency is set with {shown}, which is not a task.",
         "Use tasks, task groups, their results, or lists of them.",
     )
 
@@ -124,23 +137,39 @@ def _link(before: BaseOperator, after: BaseOperator, label: Label | None) -> Non
 
 
 def chain(*tasks: Any) -> None:
-    """`chain(a, [b, c], [d, e], f)`: neighbours depend on each other; two lists of one length, pair by pair."""
-    for before, after in pairwise(tasks):
+    """`chain(a, [b, c], [d, e], f)`: neighbours depend on each other; two lists of one length, pair by pair. A Label,
+    or a list of them, stands between what its edges connect."""
+    before: Any = tasks[0] if tasks else ()
+    for after in tasks[1:]:
         if _is_list(before) and _is_list(after):
             if len(before) != len(after):
                 raise complaint(
                     f"chain() is given two neighbouring lists of lengths {len(before)} and {len(after)}.",
                     "Give them the same length, or use cross_downstream().",
                 )
-            for left, right in zip(before, after, strict=True):
-                connect(left, right)
+            before = [_follow(left, right) for left, right in zip(before, after, strict=True)]
+        elif _is_list(after):
+            before = [_follow(before, one) for one in after]
         else:
-            connect(before, after)
+            before = _follow(before, after)
+    for last in before if _is_list(before) else [before]:
+        if isinstance(last, Label):
+            raise complaint(f"chain() ends with {last!r}.", "Put the task that it leads to behind it.")
+
+
+def _follow(before: Any, after: Any) -> Any:
+    """Put one after the other; gives what the next one follows. A label waits for it."""
+    if isinstance(after, Label):
+        return after.after(before)
+    connect(before, after)
+    return after
 
 
 def chain_linear(*tasks: Any) -> None:
     """Like `chain`, but every task of a list comes before every task of the next."""
     for before, after in pairwise(tasks):
+        if isinstance(after, Label):
+            raise complaint(f"chain_linear() is given {after!r}, and takes no labels.", "Use chain(), or >>.")
         connect(before, after)
 
 

@@ -17,6 +17,7 @@ from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import ExecplaneError
 from execplane.contract.keys import NOT_MAPPED, TaskKey
 from execplane.contract.messages import ClaimAnswer, ErrorInfo, XComValue
+from execplane.contract.states import TaskState
 from execplane.sdk import context as contexts
 from execplane.sdk import masking, params, services, templating, tracebacks, xcom
 from execplane.sdk.dags import DAG
@@ -128,6 +129,7 @@ class _Attempt:
             xcoms, length = self._keep(result)
         except BaseException as error:
             return self._ended_by(error)
+        self.context.ti.ended(TaskState.SUCCESS)
         self._call_back("on_success_callback", self.task.on_success_callback)
         return self._outcome("success", xcoms=xcoms, map_length=length, skip=tuple(sorted(self.context.dropped)))
 
@@ -187,6 +189,7 @@ class _Attempt:
     def _ended_by(self, error: BaseException) -> Outcome:
         if isinstance(error, AirflowSkipException):
             _log.info("Skipping: %s", error)
+            self.context.ti.ended(TaskState.SKIPPED)
             self._call_back("on_skipped_callback", self.task.on_skipped_callback, error)
             return self._outcome("skipped", reason=str(error))
         if isinstance(error, AirflowRescheduleException):
@@ -195,6 +198,7 @@ class _Attempt:
             self._kill()
             return self._outcome("terminated", reason=str(error))
         if isinstance(error, SystemExit) and error.code in (None, 0):
+            self.context.ti.ended(TaskState.SUCCESS)
             self._call_back("on_success_callback", self.task.on_success_callback)
             return self._outcome("success", reason="The task called sys.exit(0).")
         return self._failed(error)
@@ -208,6 +212,7 @@ class _Attempt:
             self._kill()
         _log.error("Task failed with %s: %s\n%s", type(error).__name__, error, tracebacks.trimmed(error))
         again = outcome != "fail_without_retry" and self.context.ti.is_eligible_to_retry()
+        self.context.ti.ended(TaskState.UP_FOR_RETRY if again else TaskState.FAILED)
         if again:
             self._call_back("on_retry_callback", self.task.on_retry_callback, error)
         else:

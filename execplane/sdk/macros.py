@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json as json
-import random as random
 import time as time
 import uuid as uuid
 from datetime import datetime as datetime
 from datetime import timedelta as timedelta
+from random import random as random
 from typing import Any
 
 from execplane.sdk.connections import Connection
+from execplane.sdk.exceptions import AirflowException
 from execplane.sdk.variables import Variable
 
 _MISSING: Any = object()
 
 
 def __getattr__(name: str) -> Any:
-    if name == "dateutil":
+    if name in ("dateutil", "yaml"):
         import importlib
 
-        return importlib.import_module("dateutil")
+        return importlib.import_module(name)
     raise AttributeError(f"macros has no {name!r}")
 
 
@@ -32,6 +33,14 @@ def ds_add(ds: str, days: int) -> str:
 def ds_format(ds: str, input_format: str, output_format: str) -> str:
     """`ds` read by one strptime format and written by another."""
     return datetime.strptime(str(ds), input_format).strftime(output_format)  # noqa: DTZ007  text to text
+
+
+def ds_format_locale(*_: Any, **__: Any) -> str:
+    """Not there: month names in other languages need babel."""
+    raise AirflowException(
+        "execplane does not have macros.ds_format_locale: it does not bring babel.",
+        hint="Use macros.ds_format, or format the date with babel in a @task.",
+    )
 
 
 def datetime_diff_for_humans(dt: Any, since: Any = None) -> str:

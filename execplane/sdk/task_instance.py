@@ -9,6 +9,7 @@ import msgspec
 
 from execplane.contract.keys import NOT_MAPPED
 from execplane.contract.messages import RunContext, XComPull, XComValue
+from execplane.contract.states import RunState, TaskState
 from execplane.sdk import xcom
 from execplane.sdk.exceptions import AirflowException
 from execplane.sdk.log import TASK_LOGGER, LoggingMixin
@@ -22,6 +23,28 @@ if TYPE_CHECKING:
 
 _UNSET: Any = object()
 
+_API = "GET /api/v1/dags/<dag_id>/dagRuns/<run_id>"
+_INSTANCES = f"Use the REST API: {_API}/taskInstances."
+_BEFORE = "Use prev_start_date_success and the other prev_... names of the context."
+_INSTEAD = {
+    "get_previous_dagrun": _BEFORE,
+    "get_previous_scheduled_dagrun": _BEFORE,
+    "get_previous_ti": _BEFORE,
+    "get_task_instance": _INSTANCES,
+    "get_task_instances": _INSTANCES,
+    "previous_ti": _BEFORE,
+    "previous_ti_success": _BEFORE,
+    "set_state": "Raise AirflowFailException or AirflowSkipException to end the task.",
+}
+"""What to use for what Airflow's objects read from, or write to, the database."""
+
+
+def _absent(what: str, name: str) -> AttributeError:
+    if name.startswith("__"):
+        return AttributeError(name)
+    instead = _INSTEAD.get(name, f"For what happened around it use the REST API: {_API}.")
+    return AttributeError(f"{what} has no {name!r} in execplane: a task knows itself, not the database. {instead}")
+
 
 def _moment(value: datetime | None) -> Any:
     if value is None:
@@ -32,7 +55,10 @@ def _moment(value: datetime | None) -> Any:
 
 
 class DagRunView:
-    """The run, read-only."""
+    """The run, read-only, as it was when the task started: it had not ended."""
+
+    state = RunState.RUNNING
+    end_date = None
 
     def __init__(self, dag_id: str, run_id: str, run: RunContext, dag: DAG | None) -> None:
         self.dag_id = dag_id
@@ -68,6 +94,9 @@ class DagRunView:
     def queued_at(self) -> Any:
         return _moment(self._run.queued_at)
 
+    def get_state(self) -> RunState:
+        return self.state
+
     @property
     def external_trigger(self) -> bool:
         return self.run_type == "manual"
@@ -77,7 +106,11 @@ class DagRunView:
         return self.run_type == "backfill"
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"dag_run has no {name!r} in execplane: a task knows its own run, not the database.")
+        raise _absent("dag_run", name)
+
+
+class _Several(list[Any]):
+    """Values of several instances; a plain list is one value."""
 
 
 class TaskInstanceView(LoggingMixin):
@@ -96,9 +129,10 @@ class TaskInstanceView(LoggingMixin):
         self.pool = facts.pool
         self.queue = facts.queue
         self.priority_weight = facts.priority_weight
-        self.state = "running"
+        self.state = TaskState.RUNNING
         self._logger_name = f"{TASK_LOGGER}.instance"
         self._started = context.clock.now()
+        self._ended: datetime | None = None
         self._prefetched = {(value.task_id, value.key, value.map_index): value for value in context.claim.xcoms}
 
     @property
@@ -132,14 +166,35 @@ class TaskInstanceView(LoggingMixin):
     execution_date = logical_date
 
     @property
+    def _first_started(self) -> datetime:
+        return self._context.task_facts.first_started_at or self._started
+
+    @property
     def start_date(self) -> Any:
-        return _moment(self._context.task_facts.first_started_at or self._started)
+        return _moment(self._first_started)
+
+    @property
+    def end_date(self) -> Any:
+        """None until the task's code has ended; the callbacks after it know it."""
+        return _moment(self._ended)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start_date to end_date."""
+        return None if self._ended is None else max(0.0, (self._ended - self._first_started).total_seconds())
+
+    def ended(self, state: TaskState) -> None:
+        """The task's code has ended so: what callbacks see."""
+        self.state = state
+        self._ended = self._context.clock.now()
+
+    def current_state(self, session: Any = None) -> TaskState:
+        return self.state
 
     @property
     def log_url(self) -> str:
-        """The attempt's page; "" when the deployment has no address of its own."""
-        base = self._context.claim.web_url.rstrip("/")
-        return base
+        """The page of the attempt's log; "" under `dags test`, which has none."""
+        return self._context.claim.web_url
 
     def is_eligible_to_retry(self) -> bool:
         return self.try_number <= self.max_tries
@@ -177,39 +232,50 @@ class TaskInstanceView(LoggingMixin):
         run_id: str | None = None,
         session: Any = None,
     ) -> Any:
-        """The XCom of one task (`default` where it pushed none; a list for a mapped one), or a list for a list of
-        tasks with None for those that pushed none. Without task_ids: of the task itself."""
+        """The XCom of one task (`default` where it pushed none; a list for a mapped one), or a flat list for a list of
+        tasks: one entry for a task (`default` where it pushed none), as many as it pushed for a mapped one. Without
+        task_ids: of the task itself. `map_indexes` in the order wanted."""
         if not isinstance(key, str) or not key:
             raise AirflowException(
                 f"xcom_pull is given key={key!r}.", hint="Name the key; a result's is 'return_value'."
             )
+        indexes = map_indexes if map_indexes is None or isinstance(map_indexes, int) else tuple(map_indexes)
         if task_ids is not None and not isinstance(task_ids, str):
-            found = []
+            found: list[Any] = []
             for task_id in task_ids:
-                value = self._pull(task_id, dag_id, key, include_prior_dates, map_indexes, run_id)
-                found.append(default if value is _UNSET else value)
+                value = self._pull(task_id, dag_id, key, include_prior_dates, indexes, run_id)
+                found += value if isinstance(value, _Several) else [default if value is _UNSET else value]
             return found
-        own = task_ids is None
-        indexes = self.map_index if own and map_indexes is None and self.map_index != NOT_MAPPED else map_indexes
+        if task_ids is None and indexes is None and self.map_index != NOT_MAPPED:
+            indexes = self.map_index
         value = self._pull(task_ids or self.task_id, dag_id, key, include_prior_dates, indexes, run_id)
+        if isinstance(value, _Several):
+            return list(value)
         return default if value is _UNSET else value
 
     def pull_argument(self, operator: BaseOperator, key: str, missing: Any) -> Any:
         """An argument's XCom: a list (without None) where the task is mapped, `missing` where it pushed none."""
         value = self._pull(operator.task_id, None, key, False, None, None)
-        if value is _UNSET:
-            return missing
-        return value
+        if isinstance(value, _Several):
+            return list(value)
+        return missing if value is _UNSET else value
 
     def _pull(
-        self, task_id: str, dag_id: str | None, key: str, prior: bool, map_indexes: Any, run_id: str | None
+        self,
+        task_id: str,
+        dag_id: str | None,
+        key: str,
+        prior: bool,
+        indexes: int | tuple[int, ...] | None,
+        run_id: str | None,
     ) -> Any:
+        """One value, _UNSET, or _Several of a mapped task (or of several indexes)."""
         elsewhere = (dag_id or self.dag_id) != self.dag_id or (run_id or self.run_id) != self.run_id
-        if not elsewhere and not prior and map_indexes is None and not self._is_mapped(task_id):
+        if not elsewhere and not prior and indexes is None and not self._is_mapped(task_id):
             ready = self._prefetched.get((task_id, key, NOT_MAPPED))
             if ready is not None and not ready.blob:
                 return xcom.decode(bytes(ready.value))
-        wanted = [map_indexes] if isinstance(map_indexes, int) else None if map_indexes is None else list(map_indexes)
+        wanted = (indexes,) if isinstance(indexes, int) else indexes
         answer = self._context.services.xcom_pull(
             XComPull(
                 task_ids=(task_id,),
@@ -220,16 +286,15 @@ class TaskInstanceView(LoggingMixin):
                 run_id=run_id if elsewhere and run_id else "",
             )
         )
-        values = [value for value in answer.values if wanted is None or value.map_index in wanted]
+        values = list(answer.values)
+        if wanted is not None:
+            by_index = {value.map_index: value for value in values}
+            values = [by_index[index] for index in wanted if index in by_index]
         decoded = [xcom.decode(bytes(value.value)) for value in values]
-        if isinstance(map_indexes, int):
-            return decoded[0] if decoded else _UNSET
         mapped = task_id in answer.mapped_task_ids or (not elsewhere and self._is_mapped(task_id))
-        if mapped or wanted is not None:
-            return [value for value in decoded if value is not None]
-        if not decoded:
-            return _UNSET
-        return decoded[-1]
+        if not isinstance(indexes, int) and (mapped or wanted is not None):
+            return _Several(value for value in decoded if value is not None)
+        return decoded[-1] if decoded else _UNSET
 
     def _is_mapped(self, task_id: str) -> bool:
         from execplane.sdk.mapping import MappedOperator
@@ -238,6 +303,4 @@ class TaskInstanceView(LoggingMixin):
         return dag is not None and isinstance(dag.task_dict.get(task_id), MappedOperator)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise AttributeError(f"ti has no {name!r} in execplane: a task knows itself, not the database.")
+        raise _absent("ti", name)

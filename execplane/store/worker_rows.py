@@ -161,12 +161,15 @@ def run_pk(dag_id: str, run_id: str) -> int | None:
     return DagRun.objects.filter(dag_id=dag_id, run_id=run_id).values_list("pk", flat=True).first()
 
 
-def logical_date(pk: int) -> datetime | None:
-    return DagRun.objects.filter(pk=pk).values_list("logical_date", flat=True).first()
+def date_of(run_pk: int) -> datetime:
+    """The run's logical date; of a run without one, when it was due."""
+    logical, due = DagRun.objects.values_list("logical_date", "run_after").get(pk=run_pk)
+    return logical or due
 
 
 def runs_up_to(dag_id: str, logical_date: datetime, *, limit: int) -> list[int]:
-    """The run at `logical_date` and those before it, newest first. Reads dagrun_logical_date_once."""
+    """The run at `logical_date` and those before it, newest first, at most `limit`. Reads
+    dagrun_logical_date_once."""
     rows = DagRun.objects.filter(dag_id=dag_id, logical_date__lte=logical_date).order_by("-logical_date")
     return list(rows.values_list("pk", flat=True)[:limit])
 

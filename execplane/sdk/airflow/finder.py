@@ -34,6 +34,7 @@ class _Loader(importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__dict__["__execplane__"] = True
+        module.__dict__["__all__"] = sorted(paths.MODULES.get(module.__name__, ()))
         if module.__name__ == "airflow":
             module.__dict__["__version__"] = paths.VERSION
 

@@ -113,6 +113,7 @@ MODULES: dict[str, dict[str, str]] = {
     "airflow.hooks.base_hook": _HOOK,
     "airflow.macros": _from(
         "macros",
+        "dateutil",
         "datetime",
         "datetime_diff_for_humans",
         "ds_add",
@@ -122,6 +123,7 @@ MODULES: dict[str, dict[str, str]] = {
         "time",
         "timedelta",
         "uuid",
+        "yaml",
     ),
     "airflow.models": {
         **_from("dags", "DAG"),
@@ -130,7 +132,6 @@ MODULES: dict[str, dict[str, str]] = {
         **_VARIABLE,
         **_PARAM,
         **_XCOM_ARG,
-        **_from("task_instance", "TaskInstanceView"),
         "TaskInstance": f"{_S}task_instance:TaskInstanceView",
     },
     "airflow.models.baseoperator": _BASE_OPERATOR,
@@ -254,6 +255,7 @@ _ADVICE: tuple[tuple[str, str], ...] = (
     ("airflow.models.DagBag", "Use `execplane dags list` and `execplane dags import-errors`."),
     ("airflow.models.dagbag", "Use `execplane dags list` and `execplane dags import-errors`."),
     ("airflow.models.XCom", "Use ti.xcom_pull and ti.xcom_push."),
+    ("airflow.macros.ds_format_locale", "Use ds_format, or babel in a @task: execplane does not bring babel."),
     ("airflow.models.Pool", "Pools are made by the platform's operators; name one with pool='...'."),
     ("airflow.plugins_manager", "Import the plugin's classes from a module in the DAGs folder."),
     (

@@ -26,6 +26,8 @@ _WHERE = {
     "ShortCircuitOperator": "python",
 }
 
+__all__ = list(_WHERE)
+
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:

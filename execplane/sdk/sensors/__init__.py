@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _WHERE = {"BaseSensorOperator": "base", "FileSensor": "filesystem", "PokeReturnValue": "base", "PythonSensor": "python"}
 
+__all__ = list(_WHERE)
+
 
 def __getattr__(name: str) -> Any:
     if name not in _WHERE:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import jwt
 import msgspec
 import pytest
+from django.urls import reverse
 
 from execplane.contract.messages import (
     ClaimAnswer,
@@ -30,7 +31,8 @@ BEAT = Heartbeat(nonce=NONCE, log_offset=0)
 
 
 def test_a_claim_tells_all_that_the_worker_needs(caller: Caller) -> None:
-    answer = caller.claim(caller.launched()).read(ClaimAnswer)
+    attempt = caller.launched()
+    answer = caller.claim(attempt).read(ClaimAnswer)
 
     assert (answer.dag_file, answer.bundle, answer.source) == ("orders.py", "b" * 64, "bundle")
     assert (answer.heartbeat_seconds, answer.self_fence_seconds, answer.grace_seconds) == (10, 600, 30)
@@ -38,6 +40,7 @@ def test_a_claim_tells_all_that_the_worker_needs(caller: Caller) -> None:
     assert (answer.run.run_type, answer.run.logical_date) == ("manual", caller.now)
     assert answer.env == {"EXECPLANE_TIMETABLE_SEMANTICS": "instant"}
     assert answer.ignore_syntax == "regexp"
+    assert answer.web_url == "http://web" + reverse("attempt", args=[attempt.pk])
     assert answer.token_expires_at == caller.now + timedelta(hours=1)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 
+from execplane.contract.dag import DagSpec, TaskSpec
 from execplane.contract.messages import Accepted, ClaimAnswer, XComPull, XComPush, XComValues
+from execplane.store.models import DagRun
+from execplane.store.transitions import runs
+from tests.integration.store.conftest import new_run, save_dag
 from tests.integration.worker_api.conftest import NONCE, Caller, value
 
 
@@ -80,6 +84,58 @@ def test_xcoms_of_earlier_runs_are_found_only_when_asked_for(caller: Caller) -> 
 
     assert plain(pull(caller, task_ids=("extract",))) == []
     assert plain(pull(caller, task_ids=("extract",), include_prior_dates=True)) == [("extract", -1, "old")]
+
+
+def another_dag(caller: Caller, *dates: datetime) -> None:
+    """A DAG `other` of one task, with a run for each date, whose XCom says which one it is."""
+    spec = DagSpec(dag_id="other", file="other.py", tasks=(TaskSpec(task_id="extract", operator="BashOperator"),))
+    version = save_dag(spec, caller.now)
+    for number, date in enumerate(dates):
+        pk = runs.create_run(new_run("other", version, f"other{number}", date), now=caller.now)
+        caller.add_instance("extract", run_pk=pk)
+        DagRun.objects.filter(pk=pk).update(state="running", started_at=caller.now)
+        caller.running("extract", run_pk=pk)
+        caller.end(xcoms=(value(number),))
+
+
+def test_prior_dates_of_another_dag_reach_to_our_own_date(caller: Caller) -> None:
+    day = timedelta(days=1)
+    another_dag(caller, caller.now - 2 * day, caller.now - day, caller.now + day)
+    caller.running("load")
+
+    found = pull(caller, task_ids=("extract",), dag_id="other", include_prior_dates=True)
+
+    assert plain(found) == [("extract", -1, 1)]
+    assert plain(pull(caller, task_ids=("extract",), dag_id="other")) == []
+    up_to_another = pull(caller, task_ids=("extract",), dag_id="other", run_id="other0", include_prior_dates=True)
+    assert plain(up_to_another) == [("extract", -1, 0)]
+
+
+def test_a_run_without_a_logical_date_finds_the_runs_before_it_was_due(caller: Caller) -> None:
+    day = timedelta(days=1)
+    another_dag(caller, caller.now - day, caller.now + day)
+    old = caller.run("r0", caller.now - day)
+    caller.running("extract", run_pk=old)
+    caller.end(xcoms=(value("old"),))
+    DagRun.objects.filter(pk=caller.run_pk).update(logical_date=None)
+    caller.running("load")
+    caller.call("PUT", "xcoms", XComPush(nonce=NONCE, values=(value("mine", task_id="load"),)))
+
+    assert plain(pull(caller, task_ids=("extract",), dag_id="other", include_prior_dates=True)) == [("extract", -1, 0)]
+    own = pull(caller, task_ids=("load", "extract"), include_prior_dates=True)
+    assert plain(own) == [("load", -1, "mine"), ("extract", -1, "old")]
+
+
+def test_a_mapped_task_of_another_dag_or_an_earlier_run_is_told_to_be_mapped(caller: Caller) -> None:
+    old = caller.run("r0", caller.now - timedelta(days=1))
+    for index in (0, 1):
+        caller.add_instance("each", index, old)
+        caller.running("each", index, old)
+        caller.end(xcoms=(value(index, task_id="each"),))
+    caller.running("load")
+
+    found = pull(caller, task_ids=("each",), include_prior_dates=True)
+    assert (plain(found), found.mapped_task_ids) == ([("each", 0, 0), ("each", 1, 1)], ("each",))
 
 
 def test_xcoms_of_another_run_are_found_by_its_name(caller: Caller) -> None:

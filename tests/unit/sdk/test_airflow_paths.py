@@ -32,6 +32,26 @@ def test_every_served_path_can_be_imported_with_all_its_names(module: str) -> No
         assert value is (getattr(expected, inner) if inner else expected)
 
 
+@pytest.mark.usefixtures("served")
+@pytest.mark.parametrize(
+    "module", [*sorted(paths.MODULES), "execplane.sdk", "execplane.sdk.operators", "execplane.sdk.sensors"]
+)
+def test_a_star_import_binds_all_that_the_module_serves(module: str) -> None:
+    found: dict[str, Any] = {}
+    exec(f"from {module} import *", found)
+    served = paths.MODULES[module] if module in paths.MODULES else vars(importlib.import_module(module))["_WHERE"]
+    assert set(found) - {"__builtins__"} == set(served)
+
+
+@pytest.mark.usefixtures("served")
+def test_macros_of_the_standard_library_are_those_of_airflow() -> None:
+    found: dict[str, Any] = {}
+    exec("from airflow.macros import dateutil, random, yaml", found)
+    assert 0 <= found["random"]() < 1
+    assert found["yaml"].safe_load("a: 1") == {"a": 1}
+    assert found["dateutil"].parser.parse("2024-01-02").day == 2
+
+
 # What 341 real DAG files import most, by the names they use.
 COMMON = """
 from airflow import DAG
@@ -96,6 +116,7 @@ UNSUPPORTED = [
     ("from airflow.sdk import Asset", "airflow.sdk.Asset", "schedule of its own"),
     ("from airflow.models import DagRun", "airflow.models.DagRun", "REST API"),
     ("from airflow.models import DagBag", "DagBag", "import-errors"),
+    ("from airflow.macros import ds_format_locale", "airflow.macros.ds_format_locale", "babel"),
     ("from airflow.settings import Session", "airflow.settings", "no access to the database"),
     ("from airflow.utils.db import provide_session", "airflow.utils.db", "no access to the database"),
     ("from airflow.plugins_manager import AirflowPlugin", "plugins_manager", "DAGs folder"),

@@ -71,10 +71,44 @@ def test_labels_are_kept_on_their_edge() -> None:
     assert spec_of(dag, "c").upstream_labels == {"a": "rows", "b": "back"}
 
 
+def test_a_chain_may_have_labels_between_its_tasks() -> None:
+    with new_dag() as dag:
+        a, b, c, d, e = empties("a", "b", "c", "d", "e")
+        chain(a, [Label("x"), Label("y")], [b, c], Label("both"), d, e)
+    assert edges(dag) == {"a>b", "a>c", "b>d", "c>d", "d>e"}
+    labels = {task: spec_of(dag, task).upstream_labels for task in "bcde"}
+    assert labels == {"b": {"a": "x"}, "c": {"a": "y"}, "d": {"b": "both", "c": "both"}, "e": {}}
+
+
+def test_a_list_may_have_labelled_and_plain_edges() -> None:
+    with new_dag() as dag:
+        a, b, c, d = empties("a", "b", "c", "d")
+        chain(a, [Label("x"), b], [c, d])
+        [b >> Label("y"), a] >> c
+    assert edges(dag) == {"a>c", "a>b", "b>d", "b>c"}
+    assert spec_of(dag, "c").upstream_labels == {"a": "x", "b": "y"}
+    assert spec_of(dag, "d").upstream_labels == {}
+
+
+def test_a_label_that_leads_nowhere_is_refused() -> None:
+    with new_dag():
+        a, b = empties("a", "b")
+        for tasks, words in [
+            ((a, Label("x")), r"chain\(\) ends with Label\('x'\)"),
+            ((a, [b, Label("x")]), r"chain\(\) ends with Label\('x'\)"),
+            ((Label("x"), a), r"Label\('x'\) has a task on one side only"),
+        ]:
+            with pytest.raises(DagImportError, match=words):
+                chain(*tasks)
+        with pytest.raises(DagImportError, match=r"chain_linear\(\) is given Label\('x'\)"):
+            chain_linear(a, Label("x"), b)
+
+
 def test_a_dependency_on_something_else_is_refused() -> None:
+    unknown = (object(), "an object of object, which is not a task")
     with new_dag() as dag:
         a = EmptyOperator(task_id="a")
-        for other, words in [("b", "not a task"), (7, "not a task"), (dag, "A DAG is put")]:
+        for other, words in [("b", "'b', which is not a task"), (7, "not a task"), unknown, (dag, "A DAG is put")]:
             with pytest.raises(DagImportError, match=words):
                 a >> other
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from execplane.contract.dag import ExpandArg, MappedSpec, XComRef
@@ -16,7 +17,7 @@ from execplane.sdk import (
 )
 from execplane.sdk.options import Defaults
 from execplane.sdk.serialise import serialise
-from tests.unit.sdk.building import DictServices, new_dag, result, run_task, spec_of
+from tests.unit.sdk.building import DictServices, claim, new_dag, result, run_task, spec_of
 
 
 @task
@@ -235,3 +236,16 @@ def test_looping_over_a_result_while_importing_is_refused() -> None:
             pass
 
     expect_refusal("looped over before it exists", build)
+
+
+def test_a_mapped_instance_knows_how_many_there_are() -> None:
+    with new_dag() as dag:
+
+        @task
+        def count(x: int, expanded_ti_count: Any = None) -> Any:
+            return [x, expanded_ti_count]
+
+        count.expand(x=[5, 6, 7])
+    answer = claim()
+    answer = msgspec.structs.replace(answer, task=msgspec.structs.replace(answer.task, mapped_lengths={"count": 3}))
+    assert result(run_task(dag, "count", map_index=1, answer=answer)) == [6, 3]

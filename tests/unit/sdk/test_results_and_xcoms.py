@@ -115,17 +115,23 @@ def test_xcom_pull_in_its_forms() -> None:
         seen["many"] = ti.xcom_pull(task_ids=["a", "missing", "b"])
         seen["default"] = ti.xcom_pull(task_ids="missing", default="d")
         seen["none"] = ti.xcom_pull(task_ids="missing")
+        seen["many, one mapped"] = ti.xcom_pull(task_ids=["a", "mapped", "missing", "b"], default="d")
+        seen["mapped in a list"] = ti.xcom_pull(task_ids=["mapped"])
+        seen["lists"] = ti.xcom_pull(task_ids=["lists"])
         seen["mapped"] = ti.xcom_pull(task_ids="mapped")
         seen["index"] = ti.xcom_pull(task_ids="mapped", map_indexes=1)
         seen["indexes"] = ti.xcom_pull(task_ids="mapped", map_indexes=[2, 0])
+        seen["indexes of a list"] = ti.xcom_pull(task_ids=["mapped", "other"], map_indexes=iter([1, 0]))
 
     with new_dag() as dag:
         PythonOperator(task_id="probed", python_callable=pull)
-    services = DictServices(mapped={"mapped"})
+    services = DictServices(mapped={"mapped", "other"})
     services.put("a", 1)
     services.put("b", 2)
     for index in range(3):
         services.put("mapped", f"m{index}", map_index=index)
+        services.put("other", f"o{index}", map_index=index)
+    services.put("lists", [1, 2])
     assert run_task(dag, "probed", services).outcome == "success"
     assert seen == {
         "own": "mine",
@@ -135,7 +141,13 @@ def test_xcom_pull_in_its_forms() -> None:
         "none": None,
         "mapped": ["m0", "m1", "m2"],
         "index": "m1",
-        "indexes": ["m0", "m2"],
+        # as many entries as instances, in one flat list with those of the other tasks
+        "many, one mapped": [1, "m0", "m1", "m2", "d", 2],
+        "mapped in a list": ["m0", "m1", "m2"],
+        "lists": [[1, 2]],
+        # Airflow orders by the indexes asked for, not by index
+        "indexes": ["m2", "m0"],
+        "indexes of a list": ["m1", "m0", "o1", "o0"],
     }
 
 

@@ -46,11 +46,21 @@ def failure(value: Any, **dag_kwargs: Any) -> str:
         ("{% for n in range(3) %}{{ n }}{% endfor %}", "012"),
         ("{% do [1].append(2) %}done", "done"),
         ("no template\n", "no template"),
-        ("{{ macros.json.dumps({'a': 1}) }}", '{"a": 1}'),
+        ("{{ macros.json.dumps({'a': 1}) }} {{ macros.yaml.dump({'a': 1}) }}", '{"a": 1} a: 1\n'),
+        ("{{ 0 <= macros.random() < 1 }} {{ macros.dateutil.parser.parse(ds).day }}", "True 2"),
+        ("{{ inlets }} {{ outlets }} {{ inlet_events }} {{ outlet_events }}", "[] [] {} {}"),
+        ("{{ expanded_ti_count }}", "None"),
+        ("{% for dataset in triggering_dataset_events.items() %}x{% endfor %}{{ triggering_asset_events }}", "{}"),
     ],
 )
 def test_templates_have_airflows_context_and_macros(template: str, expected: str) -> None:
     assert render(template, schedule="@daily") == expected
+
+
+def test_month_names_in_other_languages_are_refused_with_what_to_use() -> None:
+    reason = failure("{{ macros.ds_format_locale(ds, '%Y-%m-%d', 'd. MMMM', 'de') }}")
+    assert "macros.ds_format_locale" in reason
+    assert "babel" in reason
 
 
 def test_variables_and_connections_come_from_the_services() -> None:
