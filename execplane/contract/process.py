@@ -34,6 +34,14 @@ class ExitCode(IntEnum):
     """The API was not to be reached for a claim: nothing ran."""
 
 
+OUT_OF_MEMORY = "OutOfMemory"
+LOST_CONTACT = "LostContact"
+"""The error's type in an End, where the worker itself found the cause and not the task."""
+WORKER_MARK = "_EXECPLANE_WORKER"
+"""In the environment of all that a local worker's task starts: the worker's uid. Not one of the EXECPLANE_… names,
+which are settings to a command that a task runs."""
+
+
 class Spawn(msgspec.Struct, frozen=True, kw_only=True):
     """Fork a worker. The launch token stands nowhere but here and in the child's memory."""
 
@@ -134,15 +142,18 @@ def process_uid(pid: int) -> str:
     return f"{boot_id()}:{pid}:{info.start_ticks}" if info else ""
 
 
-def living_pid(uid: str) -> int | None:
-    """The pid behind a uid while that very process is alive (a zombie is not)."""
+def pid_and_ticks(uid: str) -> tuple[int, int] | None:
+    """What a uid names: the pid and its start; None for one of another boot (or machine)."""
     boot, _, rest = uid.partition(":")
     pid, _, ticks = rest.partition(":")
-    if boot != boot_id() or not pid.isdigit() or not ticks.isdigit():
-        return None
-    info = process_info(int(pid))
-    alive = info is not None and info.start_ticks == int(ticks) and info.state not in "ZX"
-    return int(pid) if alive else None
+    return (int(pid), int(ticks)) if boot == boot_id() and pid.isdigit() and ticks.isdigit() else None
+
+
+def living_pid(uid: str) -> int | None:
+    """The pid behind a uid while that very process is alive (a zombie is not)."""
+    named = pid_and_ticks(uid)
+    info = process_info(named[0]) if named is not None else None
+    return info.pid if info is not None and named == (info.pid, info.start_ticks) and info.state not in "ZX" else None
 
 
 def all_processes() -> list[ProcessInfo]:

@@ -2,24 +2,20 @@
 
 What survives what. The executor's process dies: workers go on, and the next executor adopts them by (boot, pid, start
 ticks). The zygote dies: a new one is started, and what runs is watched by pidfd, where an exit status is not to be
-had. `launch` with a lost answer: the same living process is acknowledged again, and where none is known, a second
-one is harmless, because the claim lets one pass.
+had. A worker dies before it cleared up: what it left running is killed before its end is told. `launch` with a lost
+answer: the same living process is acknowledged again, and where none is known, a second one is harmless, because the
+claim lets one pass.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
-import os
 import select
-import signal
 import socket
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -27,19 +23,11 @@ import msgspec
 from execplane.contract.clock import Clock
 from execplane.contract.executor import Report
 from execplane.contract.observations import Acknowledged, Cleaned, Diagnosis, Fact, Gone, LaunchRefused
-from execplane.contract.process import (
-    Exited,
-    Spawn,
-    Spawned,
-    SpawnFailed,
-    ZygoteReport,
-    boot_id,
-    kill_descendants,
-    living_pid,
-    oom_kills,
-)
+from execplane.contract.process import Exited, Spawn, Spawned, SpawnFailed, ZygoteReport, oom_kills, pid_and_ticks
 from execplane.contract.workload import Handle, Intent, WorkerStart, Workload
 from execplane.executors import local_diagnosis
+from execplane.executors.local_children import Child, Children
+from execplane.executors.local_leftovers import Leftovers
 from execplane.executors.local_options import LocalOptions
 from execplane.executors.local_zygote import ZygoteProcess
 
@@ -49,18 +37,6 @@ _FAILURES_TO_REFUSE = 3
 _MOST_DEAD = 10_000
 MintToken = Callable[[WorkerStart], str]
 """The launch token for one start; called at each launch."""
-
-
-@dataclass
-class _Child:
-    """A living worker process."""
-
-    attempt_id: int
-    pid: int
-    uid: str
-    pidfd: int | None = None
-    """Watched by this, when the zygote that forked it is not ours."""
-    stopping: bool = False
 
 
 class LocalExecutor:
@@ -74,11 +50,10 @@ class LocalExecutor:
         self._mint_token = mint_token
         self._node = socket.gethostname()
         self._lock = threading.RLock()
-        self._children: dict[str, _Child] = {}
-        self._by_attempt: dict[int, str] = {}
+        self._children = Children()
+        self._leftovers = Leftovers(clock)
         self._launching: dict[int, Spawn] = {}
         self._stop_at_birth: dict[int, float] = {}
-        self._kills: list[tuple[float, str]] = []
         self._dead: OrderedDict[int, None] = OrderedDict()
         """Reported as gone and not yet cleaned; the oldest are forgotten, and then reported once more."""
         self._facts: list[Fact] = []
@@ -158,16 +133,14 @@ class LocalExecutor:
             self._thread.join()
         if self._zygote is not None:
             self._zygote.close()
-        for child in self._children.values():
-            if child.pidfd is not None:
-                os.close(child.pidfd)
+        self._children.close()
         self._wake_read.close()
         self._wake_write.close()
 
     # What the methods do, under the lock.
 
     def _launch(self, intent: Intent) -> None:
-        alive = self._child_of(intent.attempt_id)
+        alive = self._children.of_attempt(intent.attempt_id)
         if alive is not None:
             self._acknowledge(alive)
             return
@@ -185,28 +158,22 @@ class LocalExecutor:
             self._zygote.spawn(spawn)
 
     def _stop(self, handle: Handle, grace_seconds: float) -> None:
-        child = self._children.get(handle.uid) or self._child_of(handle.attempt_id)
+        child = self._children.of(handle)
         if child is None and handle.attempt_id in self._launching:
             self._stop_at_birth[handle.attempt_id] = grace_seconds
             return
+        child = child or self._children.take_over(handle)
         if child is None:
-            child = self._take_over(handle)
-        if child is None:
-            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=_of_this_boot(handle.uid))
+            self._vanished(handle)
             return
         self._terminate(child, grace_seconds)
 
-    def _terminate(self, child: _Child, grace_seconds: float) -> None:
-        first = not child.stopping
-        child.stopping = True
-        if first and living_pid(child.uid) is not None:
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGTERM)
+    def _terminate(self, child: Child, grace_seconds: float) -> None:
         kill_at = self._clock.monotonic() + grace_seconds + self._options.kill_margin_seconds
-        heapq.heappush(self._kills, (kill_at, child.uid))
+        self._children.terminate(child, kill_at=kill_at)
 
     def _adopt(self, handle: Handle) -> None:
-        known = self._children.get(handle.uid) or self._child_of(handle.attempt_id)
+        known = self._children.of(handle)
         if known is not None:
             self._acknowledge(known)
         elif handle.attempt_id in self._launching:
@@ -214,44 +181,28 @@ class LocalExecutor:
         elif not handle.uid:
             # Its launch was not answered. A second process is harmless: the claim lets one of them pass.
             self._refuse(handle.attempt_id, local_diagnosis.never_started(), retry=True)
-        elif (child := self._take_over(handle)) is not None:
+        elif (child := self._children.take_over(handle)) is not None:
             self._acknowledge(child, adopted=True)
         else:
-            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=_of_this_boot(handle.uid))
+            self._vanished(handle)
 
     def _see_dead(self, handle: Handle) -> None:
         """An attempt that ended while nobody watched (we were down, or not yet its adopter) is watched to its death."""
         if self._dead.pop(handle.attempt_id, None) is not None or not handle.uid:
             return
-        known = self._children.get(handle.uid) or self._child_of(handle.attempt_id) or self._take_over(handle)
-        if known is None:
-            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=_of_this_boot(handle.uid))
+        if (self._children.of(handle) or self._children.take_over(handle)) is None:
+            self._vanished(handle)
 
-    def _take_over(self, handle: Handle) -> _Child | None:
-        """Watch a living process that no zygote of ours forked."""
-        pid = living_pid(handle.uid)
-        pidfd = _pidfd(pid, handle.uid) if pid is not None else None
-        if pid is None or pidfd is None:
-            return None
-        return self._add(_Child(attempt_id=handle.attempt_id, pid=pid, uid=handle.uid, pidfd=pidfd))
+    def _vanished(self, handle: Handle) -> None:
+        """A process of this very boot that is not there is dead; one of another machine may live."""
+        if self._leftovers.hold_back(handle.attempt_id):
+            return
+        if pid_and_ticks(handle.uid) is not None:
+            self._leftovers.add(handle.attempt_id, handle.uid, local_diagnosis.vanished())
+        else:
+            self._gone(handle.attempt_id, handle.uid, local_diagnosis.vanished(), finished=False)
 
-    def _child_of(self, attempt_id: int) -> _Child | None:
-        uid = self._by_attempt.get(attempt_id)
-        return self._children.get(uid) if uid is not None else None
-
-    def _add(self, child: _Child) -> _Child:
-        self._children[child.uid] = child
-        self._by_attempt[child.attempt_id] = child.uid
-        return child
-
-    def _remove(self, child: _Child) -> None:
-        del self._children[child.uid]
-        if self._by_attempt.get(child.attempt_id) == child.uid:
-            del self._by_attempt[child.attempt_id]
-        if child.pidfd is not None:
-            os.close(child.pidfd)
-
-    def _acknowledge(self, child: _Child, *, adopted: bool = False) -> None:
+    def _acknowledge(self, child: Child, *, adopted: bool = False) -> None:
         self._facts.append(
             Acknowledged(
                 attempt_id=child.attempt_id,
@@ -274,7 +225,7 @@ class LocalExecutor:
         )
 
     def _gone(self, attempt_id: int, uid: str, diagnosis: Diagnosis, *, finished: bool = True) -> None:
-        at: datetime = self._clock.now()
+        at = self._clock.now()
         self._dead[attempt_id] = None
         if len(self._dead) > _MOST_DEAD:
             self._dead.popitem(last=False)
@@ -304,7 +255,7 @@ class LocalExecutor:
         poller = select.poll()
         poller.register(self._wake_read, select.POLLIN)
         with self._lock:
-            watched = {child.pidfd: child for child in self._children.values() if child.pidfd is not None}
+            watched = self._children.watched()
             zygote = self._zygote
             seconds = 0.0 if self._facts else self._seconds_to_next()
         for pidfd in watched:
@@ -321,7 +272,9 @@ class LocalExecutor:
                 self._hear(zygote)
             for pidfd in ready & watched.keys():
                 self._saw_exit(watched[pidfd])
-            self._do_kills()
+            self._children.kill_due(self._clock.monotonic())
+            for dead, finished in self._leftovers.settle():
+                self._gone(dead.attempt_id, dead.uid, dead.diagnosis, finished=finished)
             if self._zygote is None and not self._closing and self._clock.monotonic() >= self._restart_at:
                 self._start_zygote()
             facts, self._facts = self._facts, []
@@ -329,7 +282,7 @@ class LocalExecutor:
             self._report(facts)
 
     def _seconds_to_next(self) -> float | None:
-        times = [self._kills[0][0]] if self._kills else []
+        times = [*self._children.next_kill(), *self._leftovers.next_look()]
         if self._zygote is None:
             times.append(self._restart_at)
         return min(max(0.0, min(times) - self._clock.monotonic()), _LONGEST_POLL_SECONDS) if times else None
@@ -351,7 +304,7 @@ class LocalExecutor:
             case Spawned():
                 self._failures = 0
                 self._launching.pop(report.attempt_id, None)
-                child = self._add(_Child(attempt_id=report.attempt_id, pid=report.pid, uid=report.uid))
+                child = self._children.add(Child(attempt_id=report.attempt_id, pid=report.pid, uid=report.uid))
                 self._acknowledge(child)
                 grace_seconds = self._stop_at_birth.pop(report.attempt_id, None)
                 if grace_seconds is not None:
@@ -361,32 +314,23 @@ class LocalExecutor:
                 diagnosis = local_diagnosis.launch_failed(report.error)
                 self._refuse(report.attempt_id, diagnosis, retry=True, after_seconds=1.0)
             case Exited():
-                found = [child for child in self._children.values() if child.pid == report.pid]
-                for child in found:
+                for child in self._children.of_pid(report.pid):
                     self._reaped(child, report.status)
 
-    def _reaped(self, child: _Child, status: int) -> None:
+    def _reaped(self, child: Child, status: int) -> None:
         kills = oom_kills() if status else self._oom_kills
         diagnosis = local_diagnosis.diagnose(status, killed_by_us=child.stopping, out_of_memory=kills > self._oom_kills)
         self._oom_kills = kills
-        self._remove(child)
-        self._gone(child.attempt_id, child.uid, diagnosis)
+        self._children.remove(child)
+        if local_diagnosis.ended_by_itself(status):
+            self._gone(child.attempt_id, child.uid, diagnosis)
+        else:
+            # The zygote kills what it left; that it is dead is still to be seen.
+            self._leftovers.add(child.attempt_id, child.uid, diagnosis)
 
-    def _saw_exit(self, child: _Child) -> None:
-        if self._children.get(child.uid) is child:
-            self._remove(child)
-            self._gone(child.attempt_id, child.uid, local_diagnosis.unseen_exit())
-
-    def _do_kills(self) -> None:
-        now = self._clock.monotonic()
-        while self._kills and self._kills[0][0] <= now:
-            _, uid = heapq.heappop(self._kills)
-            child = self._children.get(uid)
-            if child is None or living_pid(uid) is None:
-                continue
-            kill_descendants(child.pid)
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGKILL)
+    def _saw_exit(self, child: Child) -> None:
+        if self._children.remove(child):
+            self._leftovers.add(child.attempt_id, child.uid, local_diagnosis.unseen_exit())
 
     def _start_zygote(self) -> None:
         try:
@@ -405,12 +349,8 @@ class LocalExecutor:
         _log.warning("the zygote of the %s executor (pid %s) died; starting another", self.name, zygote.pid)
         zygote.close()
         self._zygote = None
-        for child in list(self._children.values()):
-            if child.pidfd is None:
-                child.pidfd = _pidfd(child.pid, child.uid)
-                if child.pidfd is None:
-                    self._remove(child)
-                    self._gone(child.attempt_id, child.uid, local_diagnosis.unseen_exit())
+        for child in self._children.watch_all():
+            self._saw_exit(child)
         self._postpone_restart()
 
     def _postpone_restart(self) -> None:
@@ -424,20 +364,3 @@ class LocalExecutor:
             diagnosis = local_diagnosis.launch_failed("the zygote that forks workers does not stay alive")
             self._refuse(attempt_id, diagnosis, retry=True, after_seconds=delay)
         self._launching.clear()
-
-
-def _of_this_boot(uid: str) -> bool:
-    """A process of this very boot that is not there is dead; one of another machine may live."""
-    return uid.startswith(f"{boot_id()}:")
-
-
-def _pidfd(pid: int, uid: str) -> int | None:
-    """A descriptor of that very process: the pid is looked at again after opening, as it may have been reused."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return None
-    if living_pid(uid) != pid:
-        os.close(pidfd)
-        return None
-    return pidfd

@@ -57,6 +57,11 @@ def diagnose(status: int, *, killed_by_us: bool = False, out_of_memory: bool = F
     )
 
 
+def ended_by_itself(status: int) -> bool:
+    """It came to its own end, where it has killed all that its task left running."""
+    return os.WIFEXITED(status) and os.WEXITSTATUS(status) in _EXITS
+
+
 def vanished() -> Diagnosis:
     """It is dead, and whoever could have seen its status is dead, too."""
     return Diagnosis(
@@ -107,7 +112,7 @@ def _signalled(number: int, *, killed_by_us: bool, out_of_memory: bool) -> Diagn
         )
     if number == signal.SIGKILL and out_of_memory:
         return Diagnosis(
-            category="oom",
+            category="oom_killed",
             sentence="The worker process was killed by the kernel: the machine ran out of memory.",
             hint="Run fewer tasks at once (slots), or give the machine more memory.",
             exit_code=exit_code,

@@ -25,6 +25,7 @@ from enum import StrEnum
 from execplane.contract.dag import DagSpec, TaskSpec
 from execplane.contract.messages import End, ErrorInfo, Verdict
 from execplane.contract.observations import Diagnosis, Gone, LaunchRefused
+from execplane.contract.process import LOST_CONTACT, OUT_OF_MEMORY
 from execplane.contract.states import ATTEMPT_ENDED, TASK_IN_FLIGHT, AttemptState, Cause, TaskState
 from execplane.executors.retries import InfraBackoff, infra_delay_seconds, retry_delay_seconds
 
@@ -223,7 +224,7 @@ def _diagnosed(kind: _Kind, diagnosis: Diagnosis) -> _Finding:
 
 def _said(outcome: str, reason: str, error: ErrorInfo | None, fate: Gone | None, task: TaskPolicy) -> _Finding:
     """The worker speaks, in its report or in its last words."""
-    told = f"{error.type}: {error.message}" if error is not None else reason
+    told = _bare(f"{error.type}: {error.message}" if error is not None else reason)
     match outcome:
         case "success":
             return _Finding(kind=_Kind.SUCCESS)
@@ -233,13 +234,15 @@ def _said(outcome: str, reason: str, error: ErrorInfo | None, fate: Gone | None,
             return _cancelled(task)
         case "reschedule":
             return _Finding(kind=_Kind.RESCHEDULE)
+        case "terminated" if error is not None and error.type == LOST_CONTACT:
+            return _stopped(task) or _lost(error.message)
         case "terminated":
             return _stopped(task) or _terminated(reason, fate)
         case "no_files":
             return _stopped(task) or _Finding(
                 kind=_Kind.INFRA,
                 category="no_files",
-                sentence=f"The worker could not get the DAG's files, so the task never began ({reason}).",
+                sentence=f"The worker could not get the DAG's files, so the task never began ({_bare(reason)}).",
                 hint="Look at the worker's way to the API, or at the image or volume that holds the files.",
             )
         case "timeout":
@@ -247,11 +250,13 @@ def _said(outcome: str, reason: str, error: ErrorInfo | None, fate: Gone | None,
         case "failed" | "fail_without_retry" if error is not None and error.type.endswith("SensorTimeout"):
             return _Finding(kind=_Kind.FINAL, category="sensor_timeout", sentence=f"The sensor timed out ({told}).")
         case "fail_without_retry":
-            return _Finding(
-                kind=_Kind.FINAL, category="failed_without_retry", sentence=f"The task asked to fail ({told})."
-            )
+            sentence = f"The task asked to fail ({told})."
+            return _Finding(kind=_Kind.FINAL, category="failed_without_retry", sentence=sentence)
         case "failed" if task.stop is Stop.TIMEOUT:
             return _overdue(told)
+        case "failed" if error is not None and error.type == OUT_OF_MEMORY:
+            hint = "Let the task need less memory, or give it more (a pod: its memory limit; else: fewer slots)."
+            return _Finding(kind=_Kind.AUTHOR, category="oom_killed", sentence=error.message, hint=hint)
         case "failed":
             hint = _MODULE_MISSING if error is not None and error.type == "ModuleNotFoundError" else ""
             return _Finding(kind=_Kind.AUTHOR, category="task_failed", sentence=f"The task failed ({told}).", hint=hint)
@@ -264,11 +269,16 @@ def _said(outcome: str, reason: str, error: ErrorInfo | None, fate: Gone | None,
             )
 
 
+def _bare(sentence: str) -> str:
+    """For brackets: the full stop comes after them."""
+    return sentence.removesuffix(".")
+
+
 def _terminated(reason: str, fate: Gone | None) -> _Finding:
     """SIGTERM from outside: the executor may know from whom, and whether the author is to blame."""
     if fate is not None and fate.diagnosis.exit_code != 0:
         return _seen(fate)
-    why = f" ({reason})" if reason else ""
+    why = f" ({_bare(reason)})" if reason else ""
     return _Finding(
         kind=_Kind.INFRA,
         category="terminated",
@@ -283,15 +293,16 @@ def _stopped(task: TaskPolicy) -> _Finding | None:
         return _overdue(task.stop_reason)
     if task.stop is Stop.LOST:
         why = f" ({task.stop_reason})" if task.stop_reason else ""
-        return _Finding(
-            kind=_Kind.INFRA,
-            category="heartbeat_lost",
-            sentence=f"The worker gave no sign of life any more and was stopped{why}.",
-            hint="Look at the node and at the worker's way to the API.",
-        )
+        return _lost(f"The worker gave no sign of life any more and was stopped{why}.")
     if task.stop is None and task.task_state in TASK_IN_FLIGHT - {TaskState.RESTARTING}:
         return None
     return _cancelled(task)
+
+
+def _lost(sentence: str) -> _Finding:
+    """Worker and server had no contact for too long: it is the same, whoever of them noticed."""
+    hint = "Look at the node and at the worker's way to the API."
+    return _Finding(kind=_Kind.INFRA, category="heartbeat_lost", sentence=sentence, hint=hint)
 
 
 def _cancelled(task: TaskPolicy) -> _Finding:

@@ -7,7 +7,7 @@ import signal
 from dataclasses import dataclass
 
 from execplane.contract.messages import ErrorInfo
-from execplane.contract.process import ExitCode
+from execplane.contract.process import LOST_CONTACT, OUT_OF_MEMORY, ExitCode
 from execplane.worker.channel import Result
 
 GOOD = frozenset({"success", "skipped", "reschedule"})
@@ -43,7 +43,7 @@ def conclude(death: Death) -> Result:
             f"The worker had no contact with the API for {death.limit_seconds:g} s and killed its task, because "
             "another attempt may start from now on."
         )
-        return Result(outcome="terminated", reason=sentence)
+        return Result(outcome="terminated", reason=sentence, error=ErrorInfo(type=LOST_CONTACT, message=sentence))
     if death.stopped is not None:
         late = f"; it did not stop within {death.limit_seconds:g} s and was killed" if death.killed else ""
         return Result(outcome="terminated", reason=death.stopped + late)
@@ -75,7 +75,7 @@ def _crashed(death: Death) -> Result:
         name = signal_name(number)
         if number == signal.SIGKILL and death.out_of_memory:
             return _failed(
-                "OutOfMemory", "The task's process was killed by the kernel (SIGKILL): it ran out of memory."
+                OUT_OF_MEMORY, "The task's process was killed by the kernel (SIGKILL): it ran out of memory."
             )
         sentence = f"The task's process was killed by {name}"
         if number == signal.SIGKILL:

@@ -23,6 +23,7 @@ import msgspec
 from execplane import sdk
 from execplane.contract.clock import SystemClock
 from execplane.contract.process import (
+    WORKER_MARK,
     ExitCode,
     Exited,
     Frames,
@@ -113,12 +114,14 @@ class Zygote:
             for end in (self._control, self._wake_read, self._wake_write):
                 end.close()
             os.setsid()
+            uid = process_uid(os.getpid())
             os.environ.update(spawn.env)
+            os.environ[WORKER_MARK] = uid
             gc.enable()
             code = run_attempt(
                 spawn.start,
                 launch_token=lambda: spawn.token,
-                identity=Identity(uid=process_uid(os.getpid()), hostname=self._hostname),
+                identity=Identity(uid=uid, hostname=self._hostname),
                 options=self._options,
                 clock=SystemClock(),
             )

@@ -21,7 +21,9 @@ from tests.parts.kubernetes.cluster import Cluster
 
 Verdict = str
 """pass | lose_answer (the request arrives, the answer does not) | lose_request (neither arrives) | stall (the first
-bytes arrive, then nothing more, and nobody says so)."""
+bytes arrive, then nothing more, and nobody says so) | hold (it does not go on before `heal`)."""
+
+_LONGEST_HOLD_SECONDS = 120
 
 
 class KubeProxy:
@@ -38,6 +40,9 @@ class KubeProxy:
         self._live: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._rules: list[list[object]] = []
+        self._healed = threading.Event()
+        self.held = 0
+        """Requests that wait for `heal` now."""
         self.seen: list[str] = []
         """First lines of all requests."""
         self.rewrite: Callable[[str], str] = lambda line: line
@@ -63,9 +68,11 @@ class KubeProxy:
             self._rules.append([re.compile(pattern), verdict, times])
 
     def heal(self) -> None:
-        """Forget all rules."""
+        """Forget all rules, and let go on what was held."""
         with self._lock:
             self._rules.clear()
+            self._healed.set()
+            self._healed = threading.Event()
 
     def cut(self) -> None:
         """Close every live connection."""
@@ -113,6 +120,8 @@ class KubeProxy:
         verdict = self._decide(first)
         if verdict == "lose_request":
             return
+        if verdict == "hold":
+            self._hold()
         kept = [line for line in headers.split("\r\n") if line and not line.lower().startswith("connection:")]
         request = "\r\n".join([self.rewrite(first), *kept, "Connection: close", "", ""]).encode() + body
         with (
@@ -131,6 +140,14 @@ class KubeProxy:
                         client.recv(1)
                         return
                     client.sendall(data)
+
+    def _hold(self) -> None:
+        with self._lock:
+            self.held += 1
+            healed = self._healed
+        healed.wait(_LONGEST_HOLD_SECONDS)
+        with self._lock:
+            self.held -= 1
 
     def _decide(self, first: str) -> Verdict:
         with self._lock:

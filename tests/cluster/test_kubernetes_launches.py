@@ -111,6 +111,19 @@ def test_a_create_that_never_arrived_is_posted_again_with_the_same_bytes(
     assert found["spec"]["containers"][0]["args"] == msgspec.json.decode(intent.body)["spec"]["containers"][0]["args"]
 
 
+def test_slow_creates_are_under_way_at_once(namespace: str, proxy: KubeProxy, start_behind: Start) -> None:
+    """Each is held until as many as are allowed have arrived: one after the other, the second never would."""
+    executor, facts = start_behind(creation_concurrency=8)
+    intents = [executor.build(workload(namespace, pod=NOWHERE)) for _ in range(12)]
+    proxy.next("^POST .*/pods", "hold", times=len(intents))
+    executor.launch(intents)
+    eventually(lambda: proxy.held == 8, on_failure=lambda: f"{proxy.held} are under way")
+    proxy.heal()
+    for intent in intents:
+        facts.wait(Acknowledged, intent.attempt_id)
+    assert proxy.requests("^POST .*/pods") == 12, "none was posted twice"
+
+
 def test_an_api_server_that_does_not_answer_keeps_the_intent(
     namespace: str, proxy: KubeProxy, start_behind: Start
 ) -> None:

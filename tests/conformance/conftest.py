@@ -73,7 +73,7 @@ def _started(deployed: Deployed) -> Iterator[Deployed]:
     deployed.standalone.start()
     try:
         eventually(
-            lambda: len(deployed.query("SELECT dag_id FROM execplane_dag WHERE active")) >= 6,
+            lambda: len(deployed.query("SELECT dag_id FROM execplane_dag WHERE active")) >= 7,
             on_failure=deployed.standalone.tail,
         )
         yield deployed

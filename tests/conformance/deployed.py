@@ -22,6 +22,8 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
+from execplane.contract.process import all_processes, descendants
+from tests.conformance.little_memory import little_memory
 from tests.conformance.recorder import Recorder, Visit
 from tests.parts.eventually import eventually, scaled
 from tests.parts.kubernetes.cluster import Cluster, KubectlError
@@ -205,6 +207,24 @@ class Deployed:
         except subprocess.TimeoutExpired:
             return -1, "it was not refused: it went on until it was killed"
         return done.returncode, done.stderr
+
+    @contextmanager
+    def little_memory(self, limit_bytes: int) -> Iterator[None]:
+        """For server, zygote and workers together; a pod's limit is in its spec."""
+        if self.makes_pods:
+            yield
+            return
+        process = self.standalone.process
+        assert process is not None
+        with little_memory([process.pid, *descendants(process.pid)], limit_bytes):
+            yield
+
+    def zygotes(self) -> list[int]:
+        """The server's own children that fork its workers."""
+        process = self.standalone.process
+        assert process is not None
+        below = [info.pid for info in all_processes() if info.ppid == process.pid]
+        return [pid for pid in below if b"execplane.worker.zygote" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     @contextmanager
     def frozen(self) -> Iterator[None]:

@@ -70,6 +70,29 @@ def test_a_task_whose_process_dies_is_classified_in_a_sentence(deployed: Deploye
     assert len(deployed.recorder.visits(run)) == 1
 
 
+def test_a_task_that_runs_out_of_memory_says_so_and_hurts_nobody_else(deployed: Deployed) -> None:
+    zygotes = deployed.zygotes()
+    other = deployed.trigger("plain", "hold") if deployed.executor != "sequential" else ""
+    visit = deployed.visit(other) if other else None
+    with deployed.little_memory(256 << 20):
+        run = deployed.trigger("greedy", "hog")
+        assert deployed.ended(run) == "failed"
+    (attempt,) = deployed.attempts(run)
+    assert attempt.category == "oom_killed"
+    assert (attempt.state, deployed.instance(run).author_failures) == ("failed", 1)
+    assert "memory" in attempt.reason
+    if not deployed.makes_pods:  # a pod may be killed whole, its worker included
+        shown = json.loads(deployed.standalone.get(f"/attempts/{attempt.id}/log.json"))["page"]
+        assert shown["gaps"] == [], "its worker told its last line"
+
+    if visit is not None:
+        assert visit.ended is None
+        visit.release()
+        assert deployed.ended(other) == "success"
+    assert deployed.ended(deployed.trigger("plain")) == "success"
+    assert deployed.zygotes() == zygotes
+
+
 @pytest.mark.parametrize("how", ["hold", "family"])
 def test_a_task_above_its_execution_timeout_ends_and_leaves_no_process(deployed: Deployed, how: str) -> None:
     run = deployed.trigger("limited", how)

@@ -45,14 +45,15 @@ def test_a_stopped_server_leaves_its_tasks_running_and_the_next_adopts_them(depl
 
 
 def test_a_killed_server_costs_no_start_no_result_and_no_line(deployed: Deployed) -> None:
-    """Three tasks meet the same crash: one goes on, one ends while nobody listens, and one dies unseen.
+    """Three tasks meet the same crash: one goes on, one ends while nobody listens, and one's worker dies unseen and
+    leaves a process.
 
     The sequential executor has room for the first only.
     """
     alone = deployed.executor == "sequential"
     goes_on = deployed.trigger("plain", "hold")
     ends = "" if alone else deployed.trigger("plain", "chatter")
-    dies = "" if alone else deployed.trigger("retried", "hold")
+    dies = "" if alone else deployed.trigger("retried", "family")
     visits = {run: deployed.visit(run) for run in (goes_on, ends, dies) if run}
 
     deployed.standalone.stop(signal.SIGKILL)
@@ -60,7 +61,6 @@ def test_a_killed_server_costs_no_start_no_result_and_no_line(deployed: Deployed
         visits[ends].release()
         deployed.kill_worker(deployed.attempts(dies)[0])
         deployed.dead(visits[ends])
-        deployed.dead(visits[dies])
     deployed.standalone.start()
     visits[goes_on].release()
 
@@ -68,7 +68,7 @@ def test_a_killed_server_costs_no_start_no_result_and_no_line(deployed: Deployed
     assert deployed.xcom(goes_on) == "held"
     if not alone:
         _whole(deployed, ends)
-        _found_dead(deployed, dies)
+        _replaced(deployed, dies)
     for run in (goes_on, ends):
         assert len(deployed.recorder.visits(run)) == (1 if run else 0), "started once"
 
@@ -83,14 +83,17 @@ def _whole(deployed: Deployed, run: str) -> None:
     assert told == [f"{when} {number}" for when in ("before", "after") for number in range(100)]
 
 
-def _found_dead(deployed: Deployed, run: str) -> None:
+def _replaced(deployed: Deployed, run: str) -> None:
     lost = deployed.attempt_ended(run)
     assert lost.state == "failed"
     assert lost.category
     assert lost.reason
+    second = deployed.visit(run, 2)
+    assert deployed.dead(deployed.visit(run)) <= second.began
     instance = deployed.instance(run)
     assert (instance.author_failures, instance.infra_failures) == (0, 1)
     deployed.standalone.run("tasks", "mark", "retried", run, "work", "success")
+    deployed.dead(second)
 
 
 def test_a_worker_without_contact_kills_its_task_by_itself(deployed: Deployed) -> None:
@@ -110,6 +113,10 @@ def test_a_worker_without_contact_kills_its_task_by_itself(deployed: Deployed) -
         ended = deployed.attempt_ended(run)
         assert ended.state == "failed"
         assert "no contact with the API for 3 s" in ended.reason
+        assert (ended.category, ended.hint) == (
+            "heartbeat_lost",
+            "Look at the node and at the worker's way to the API.",
+        )
         instance = deployed.instance(run)
         assert (instance.author_failures, instance.infra_failures) == (0, 1)
     finally:

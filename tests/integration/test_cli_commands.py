@@ -270,11 +270,11 @@ def test_the_log_of_a_task_that_has_not_started_says_so() -> None:
 
 def test_attempts_are_listed_the_living_first() -> None:
     pk = save_run(save_dag())
-    save_attempt(pk, "extract", state="failed", category="oom")
+    save_attempt(pk, "extract", state="failed", category="oom_killed")
     save_attempt(pk, "load", state="queued", not_claimed_reason="pool full")
     states = [row["state"] for row in execplane("attempts", "list", "-o", "json").json]
     assert states == ["queued", "failed"]
-    assert [r["state"] for r in execplane("attempts", "list", "--category", "oom", "-o", "json").json] == ["failed"]
+    assert [r["state"] for r in execplane("attempts", "list", "--category", "oom_killed", "-o", "json").json] == ["failed"]
     assert [r["state"] for r in execplane("attempts", "list", "--state", "queued", "-o", "json").json] == ["queued"]
     by_task = execplane("attempts", "list", "orders", "r1", "extract", "-o", "json").json
     assert [row["task_id"] for row in by_task] == ["extract"]

@@ -186,7 +186,7 @@ WALKS: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("attempt_active", lambda: attempts.active_by_pool(["local"])),
     ("attempt_state", lambda: attempts.ended_attempts(state="cancelled")),
     ("attempt_dag", lambda: attempts.ended_attempts(dag_id="dag3")),
-    ("attempt_category", lambda: attempts.ended_attempts(category="oom")),
+    ("attempt_category", lambda: attempts.ended_attempts(category="oom_killed")),
     ("attempt_node", lambda: attempts.ended_attempts(node="node-1")),
     ("secret_access_once", lambda: attempts.secret_accesses(1)),
     ("xcom_once", lambda: xcoms.xcoms_of(1)),

@@ -153,7 +153,7 @@ def make_attempt(instance: TaskInstance, now: datetime, *, state: str = "failed"
         pod_name=f"pod-{instance.pk}-{number}",
         node="node-1",
         intent_sha256=blob_rows.put(json.dumps(POD).encode(), now),
-        category="oom" if state == "failed" else "",
+        category="oom_killed" if state == "failed" else "",
         reason="The container ran out of memory (limit 64Mi)." if state == "failed" else "",
         hint="Raise its memory limit." if state == "failed" else "",
         exit_code=137 if state == "failed" else None,
@@ -196,7 +196,7 @@ def make_history(now: datetime) -> None:
                 task_id=instance.task_id,
                 executor="local" if number % 2 else "kubernetes",
                 node=f"node-{number % 30}",
-                category="oom" if number % 70 == 0 else "",
+                category="oom_killed" if number % 70 == 0 else "",
                 queued_at=now,
             )
         )

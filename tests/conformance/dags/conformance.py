@@ -89,6 +89,12 @@ class Work(BaseOperator):
     def killed(self, context):
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def hog(self, context):
+        blocks = []
+        for _ in range(128):
+            blocks.append(b"x" * (16 << 20))
+        return f"nobody stopped it at {len(blocks)} blocks"
+
     def left(self, context):
         os._exit(3)
 
@@ -110,6 +116,10 @@ with DAG("retried", schedule=None, default_args={"retries": 1, "retry_delay": ti
 
 with DAG("limited", schedule=None):
     Work(task_id="work", execution_timeout=timedelta(seconds=1))
+
+with DAG("greedy", schedule=None):
+    limits = {"resources": {"limits": {"memory": "256Mi"}}}
+    Work(task_id="work", executor_config={"pod_override": {"spec": {"containers": [{"name": "base", **limits}]}}})
 
 with DAG("parallel", schedule=None, max_active_tasks=32):
     for number in range(20):

@@ -15,7 +15,7 @@ import pytest
 from execplane.contract.clock import SystemClock
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.observations import Acknowledged, Fact
-from execplane.contract.process import living_pid
+from execplane.contract.process import living_pid, process_info
 from execplane.contract.workload import Handle, Intent, Workload
 from execplane.executors.local import LocalExecutor
 from execplane.executors.local_options import LocalOptions
@@ -54,6 +54,13 @@ with DAG("dag", schedule=None):
         sleeper.wait()
 
     @task
+    def family():
+        in_session = subprocess.Popen(["sleep", "1000"], env={}, process_group=0)
+        moved_away = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        print("sleepers", in_session.pid, moved_away.pid)
+        moved_away.wait()
+
+    @task
     def deaf():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sleeper = subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -87,7 +94,7 @@ with DAG("dag", schedule=None):
     Careful(task_id="careful")
     BashOperator(task_id="bash", bash_command="echo sleeper $$; exec sleep 1000")
     leaves.override(task_id="sys_exit")("sys.exit"), leaves.override(task_id="os_exit")("os._exit"), slow()
-    quick(), fails(), crashes(), waits("{stop}"), deaf(), environment()
+    quick(), fails(), crashes(), family(), waits("{stop}"), deaf(), environment()
 """
 
 
@@ -191,5 +198,15 @@ def handle(intent: Intent, uid: str) -> Handle:
 
 
 def sleeper(api: StubApi, attempt_id: int) -> int:
+    return sleepers(api, attempt_id)[0]
+
+
+def sleepers(api: StubApi, attempt_id: int) -> list[int]:
+    """The processes that the task started, as it says itself."""
     found = eventually(lambda: [m for m in api.messages(attempt_id) if m.startswith("sleeper")])
-    return int(found[0].split()[1])
+    return [int(pid) for pid in found[0].split()[1:]]
+
+
+def is_dead(pid: int) -> bool:
+    info = process_info(pid)
+    return info is None or info.state in "ZX"

@@ -11,7 +11,7 @@ import pytest
 from execplane.contract.observations import Acknowledged, Cleaned, Gone
 from execplane.contract.process import living_pid, process_info
 from execplane.executors.local import LocalExecutor
-from tests.integration.local_executor.conftest import Facts, handle, intent, sleeper
+from tests.integration.local_executor.conftest import Facts, handle, intent, is_dead, sleeper
 from tests.parts.eventually import eventually
 from tests.unit.worker.stub_api import StubApi
 
@@ -32,7 +32,7 @@ def test_stop_ends_a_polite_task_as_terminated(executor: LocalExecutor, facts: F
 def test_stop_calls_the_operators_on_kill(executor: LocalExecutor, facts: Facts, api: StubApi, task_id: str) -> None:
     careful = intent(executor, 1, task_id)
     executor.launch([careful])
-    process = int(eventually(lambda: [m for m in api.messages(1) if "sleeper" in m])[0].split()[-1])
+    process = sleeper(api, 1)
     executor.stop([handle(careful, facts.await_one(Acknowledged, 1).uid)], grace_seconds=10)
     facts.await_one(Gone, 1)
     assert (api.ends[1].outcome, api.ends[1].reason) == ("terminated", "terminated by SIGTERM")
@@ -49,7 +49,7 @@ def test_stop_kills_what_is_deaf_and_all_its_processes(executor: LocalExecutor, 
     executor.stop([handle(deaf, facts.await_one(Acknowledged, 1).uid)], grace_seconds=0.1)
     gone = facts.await_one(Gone, 1)
     assert gone.diagnosis.category == "stopped"
-    eventually(lambda: (info := process_info(process)) is None or info.state == "Z")
+    eventually(lambda: is_dead(process))
 
 
 def test_stop_of_something_gone_is_a_gone(executor: LocalExecutor, facts: Facts) -> None:
@@ -66,9 +66,9 @@ def test_a_killed_worker_is_gone_and_its_orphans_are_killed(
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     gone = facts.await_one(Gone, 1)
+    assert is_dead(process)
     assert (gone.diagnosis.category, gone.diagnosis.exit_code) == ("signal", 137)
     assert "killed by SIGKILL" in gone.diagnosis.sentence
-    eventually(lambda: (info := process_info(process)) is None or info.state == "Z")
 
 
 def test_clean_deletes_unsent_lines_and_says_so(executor: LocalExecutor, facts: Facts, tmp_path: Path) -> None:

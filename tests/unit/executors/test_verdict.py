@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +32,7 @@ from execplane.executors.verdict import (
     reported_tasks,
     verdict,
 )
+from execplane.worker.endings import Death, conclude
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=10)
@@ -71,10 +73,12 @@ success      | S/success/                   | S/none/                    | S/-/ 
 skipped      | K/skipped/                   | K/none/                    | K/-/                    | K/skipped/                 | K/skipped/                | K/skipped/
 reschedule   | R/resched/                   | R/none/                    | R/-/                    | C/stop/cancelled           | R/resched/                | R/resched/
 failed       | F/retry/task_failed          | F/none/task_failed         | F/-/task_failed         | F/stop/task_failed         | F/retry/execution_timeout | F/retry/task_failed
+oom          | F/retry/oom_killed           | F/none/oom_killed          | F/-/oom_killed          | F/stop/oom_killed          | F/retry/execution_timeout | F/retry/oom_killed
 no_retry     | F/failed/failed_without_retry | F/none/failed_without_retry | F/-/failed_without_retry | F/stop/failed_without_retry | F/failed/failed_without_retry | F/failed/failed_without_retry
 sensor       | F/failed/sensor_timeout      | F/none/sensor_timeout      | F/-/sensor_timeout      | F/stop/sensor_timeout      | F/failed/sensor_timeout   | F/failed/sensor_timeout
 timeout      | F/retry/execution_timeout    | F/none/execution_timeout   | F/-/execution_timeout   | F/stop/execution_timeout   | F/retry/execution_timeout | F/retry/execution_timeout
 terminated   | F/infra/terminated           | C/none/cancelled           | C/-/cancelled           | C/stop/cancelled           | F/retry/execution_timeout | F/infra/heartbeat_lost
+lost_contact | F/infra/heartbeat_lost       | C/none/cancelled           | C/-/cancelled           | C/stop/cancelled           | F/retry/execution_timeout | F/infra/heartbeat_lost
 no_files     | F/infra/no_files             | C/none/cancelled           | C/-/cancelled           | C/stop/cancelled           | F/retry/execution_timeout | F/infra/heartbeat_lost
 newer        | F/retry/unknown_outcome      | F/none/unknown_outcome     | F/-/unknown_outcome     | F/stop/unknown_outcome     | F/retry/unknown_outcome   | F/retry/unknown_outcome
 gone_author  | F/retry/oom_killed           | C/none/cancelled           | C/-/cancelled           | C/stop/cancelled           | F/retry/execution_timeout | F/infra/heartbeat_lost
@@ -86,10 +90,12 @@ SAID: dict[str, tuple[str, ErrorInfo | None]] = {
     "skipped": ("skipped", None),
     "reschedule": ("reschedule", None),
     "failed": ("failed", BAD),
+    "oom": ("failed", ErrorInfo(type="OutOfMemory", message="The kernel killed it.")),
     "no_retry": ("fail_without_retry", BAD),
     "sensor": ("fail_without_retry", ErrorInfo(type="AirflowSensorTimeout", message="late")),
     "timeout": ("timeout", None),
     "terminated": ("terminated", None),
+    "lost_contact": ("terminated", ErrorInfo(type="LostContact", message="Nobody answered.")),
     "no_files": ("no_files", BAD),
     "newer": ("teleported", None),
 }
@@ -231,6 +237,33 @@ def test_a_sigterm_from_outside_is_explained_by_what_the_executor_saw() -> None:
     found = verdict(end("terminated"), evicted, None, policy(), NOW)
     assert found is not None
     assert (found.category, found.budget) == ("evicted_over_own_request", Budget.AUTHOR)
+
+
+def test_a_task_killed_for_memory_is_the_authors_to_mend_and_has_its_own_category() -> None:
+    told = conclude(Death(status=int(signal.SIGKILL), out_of_memory=True))
+    found = verdict(end(told.outcome, reason=told.reason, error=told.error), None, None, policy(retries=0), NOW)
+    assert found is not None
+    assert (found.category, found.budget) == ("oom_killed", Budget.AUTHOR)
+    assert found.sentence == "The task's process was killed by the kernel (SIGKILL): it ran out of memory."
+    assert "memory limit" in found.hint
+
+
+def test_a_worker_that_fenced_itself_points_at_its_way_to_the_api() -> None:
+    told = conclude(Death(status=int(signal.SIGKILL), killed="lost", limit_seconds=600))
+    for fate in (None, gone("exit", 65, infrastructure=True)):
+        found = verdict(end(told.outcome, reason=told.reason, error=told.error), fate, None, policy(retries=0), NOW)
+        assert found is not None
+        assert (found.category, found.budget) == ("heartbeat_lost", Budget.INFRA)
+        assert found.sentence.startswith("The worker had no contact with the API for 600 s and killed its task")
+        assert found.hint == "Look at the node and at the worker's way to the API."
+
+
+def test_a_told_sentence_has_one_full_stop() -> None:
+    crashed = ErrorInfo(type="SIGSEGV", message="It was killed by SIGSEGV.")
+    for outcome in ("failed", "fail_without_retry", "timeout", "no_files", "terminated"):
+        found = verdict(end(outcome, reason="It was so.", error=crashed), None, None, policy(retries=0), NOW)
+        assert found is not None
+        assert ".)" not in found.sentence
 
 
 def test_a_sensor_that_failed_by_its_timeout_is_not_tried_again_however_it_is_reported() -> None:

@@ -25,7 +25,7 @@ from execplane.metrics.statsd import Line, Statsd, lines
 from tests.conftest import TestClock
 from tests.parts.eventually import eventually, scaled
 
-ENDED = {"dag_id": "d", "executor": "local", "state": "failed", "category": "oom"}
+ENDED = {"dag_id": "d", "executor": "local", "state": "failed", "category": "oom_killed"}
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_prometheus_sees_labels_and_not_details(prometheus: Prometheus) -> None:
     Metrics([prometheus]).count("execplane_attempts_ended_total", task_id="t", **ENDED)
     text = prometheus.text()[0].decode()
     line = next(line for line in text.splitlines() if line.startswith("execplane_attempts_ended_total{"))
-    assert line == 'execplane_attempts_ended_total{category="oom",dag_id="d",executor="local",state="failed"} 1.0'
+    assert line == 'execplane_attempts_ended_total{category="oom_killed",dag_id="d",executor="local",state="failed"} 1.0'
     assert "_created" not in text
 
 

@@ -23,7 +23,7 @@ KILLED = int(signal.SIGKILL)
         (diagnose(ExitCode.NO_CLAIM << 8), "no_claim", 66, True),
         (diagnose(2 << 8), "exit", 2, True),
         (diagnose(KILLED), "signal", 137, True),
-        (diagnose(KILLED, out_of_memory=True), "oom", 137, True),
+        (diagnose(KILLED, out_of_memory=True), "oom_killed", 137, True),
         (diagnose(KILLED, killed_by_us=True, out_of_memory=True), "stopped", 137, False),
         (diagnose(int(signal.SIGSEGV), out_of_memory=True), "signal", 139, True),
         (diagnose(40), "signal", 168, True),

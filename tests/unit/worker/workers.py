@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from execplane.contract.keys import AttemptKey, TaskKey
-from execplane.contract.process import kill_descendants
+from execplane.contract.process import all_processes, kill_descendants
 from execplane.contract.workload import WorkerStart
 from execplane.worker.options import WorkerOptions
 from tests.unit.worker.harness import Settings
 
 ROOT = Path(__file__).parents[3]
+_MARK = "_TEST_WORKER_OF"
 
 
 def key(task_id: str = "task") -> AttemptKey:
@@ -63,6 +64,7 @@ class Workers:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.unit.worker.harness", msgspec.json.encode(settings).decode()],
             cwd=ROOT,
+            env={**os.environ, _MARK: str(self._folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -78,3 +80,12 @@ class Workers:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
             process.communicate()
+        for leftover in (info for info in all_processes() if self._is_ours(info.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(leftover.pid, signal.SIGKILL)
+
+    def _is_ours(self, pid: int) -> bool:
+        """By an inherited variable: where a test kills a worker, what its task started is nobody's child."""
+        with suppress(OSError):
+            return f"{_MARK}={self._folder}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return False
