@@ -75,12 +75,7 @@ def trigger(
     spec = dag_spec(dag.dag_version_id)
     moment = logical_date or now
     name = run_id or make_run_id(RunType.MANUAL, moment)
-    if not name.strip() or len(name) > MOST_RUN_ID:
-        raise InvalidInput(f"A run id has 1 to {MOST_RUN_ID} characters.")
-    if name in (".", "..") or _NOT_IN_RUN_IDS.search(name):
-        raise InvalidInput(
-            f"The run id {name!r} has a slash or a control character.", hint="Use letters, digits and -_.:+ instead."
-        )
+    _check_run_id(name)
     start, end = manual_interval(spec.timetable, moment)
     new = transitions.NewRun(
         dag_id=dag_id,
@@ -99,3 +94,14 @@ def trigger(
         pk = transitions.create_run(new, now=now)
         audit(actor.name, "trigger", f"dag:{dag_id}", after={"run_id": name, "conf": new.conf}, now=now)
     return dag_rows.Triggered(id=pk, dag_id=dag_id, run_id=name, paused=dag.paused)
+
+
+def _check_run_id(name: str) -> None:
+    if not name.strip() or len(name) > MOST_RUN_ID:
+        raise InvalidInput(f"A run id has 1 to {MOST_RUN_ID} characters.")
+    hint = "It stands in addresses and log paths: use letters, digits and -_.:+ instead."
+    if name in (".", ".."):
+        raise InvalidInput(f"A run id cannot be {name!r}, which is a folder's name.", hint=hint)
+    if wrong := _NOT_IN_RUN_IDS.search(name):
+        what = repr(wrong[0]) if wrong[0].isprintable() else f"the control character U+{ord(wrong[0]):04X}"
+        raise InvalidInput(f"The run id {name!r} has {what} in it, which no run id may have.", hint=hint)

@@ -12,7 +12,7 @@ from execplane.actions.unserved import end_unserved
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.dag import DagSpec
 from execplane.contract.errors import InvalidInput, NotFound
-from execplane.contract.keys import TaskKey
+from execplane.contract.keys import NOT_MAPPED, TaskKey
 from execplane.contract.states import TaskState
 from execplane.store import task_rows
 from execplane.store.audit import audit
@@ -22,7 +22,7 @@ from execplane.store.transitions import clearing
 
 _CLOCK = SystemClock()
 MARKABLE = (TaskState.SUCCESS, TaskState.FAILED, TaskState.SKIPPED)
-MOST_CLEARED = 10_000
+MOST_AT_ONCE = 10_000
 
 
 def clear(
@@ -60,12 +60,12 @@ def clear(
         past=past,
         future=future,
         only_failed=only_failed,
-        limit=MOST_CLEARED + 1,
+        limit=MOST_AT_ONCE + 1,
     )
     if dry_run:
-        return _at_most(clearable(lock=False))[1]
+        return _at_most(clearable(lock=False), "clear")[1]
     with write():
-        ids, keys = _at_most(clearable(lock=True))
+        ids, keys = _at_most(clearable(lock=True), "clear")
         if ids:
             clearing.clear_instances(ids, actor=actor.name, now=now, latest=latest)
             end_unserved(actor, ti_ids=ids, now=now)
@@ -75,9 +75,10 @@ def clear(
     return keys
 
 
-def _at_most(found: Sequence[tuple[int, TaskKey]]) -> tuple[list[int], list[TaskKey]]:
-    if len(found) > MOST_CLEARED:
-        raise InvalidInput(f"That would clear more than {MOST_CLEARED} task instances.", hint="Clear fewer runs.")
+def _at_most(found: Sequence[tuple[int, TaskKey]], verb: str) -> tuple[list[int], list[TaskKey]]:
+    if len(found) > MOST_AT_ONCE:
+        hint = "Take fewer runs, or single map indexes."
+        raise InvalidInput(f"That would {verb} more than {MOST_AT_ONCE} task instances.", hint=hint)
     return [pk for pk, _ in found], [key for _, key in found]
 
 
@@ -136,9 +137,12 @@ def mark(
     map_index: int,
     state: TaskState | str,
     *,
+    dry_run: bool = False,
     clock: Clock = _CLOCK,
-) -> None:
-    """Set a task instance's state by hand; what is in flight is stopped and no longer moves it.
+) -> list[TaskKey]:
+    """Set a task instance's state by hand; what is in flight is stopped and no longer moves it. Gives what is marked.
+
+    `map_index` -1 means the whole task: all its instances, where it is mapped. `dry_run` only reads.
 
     As in Airflow: tasks downstream that failed for want of it are cleared, so that the run goes on.
     """
@@ -147,16 +151,40 @@ def mark(
     if target is None:
         raise InvalidInput(f"A task is marked {', '.join(MARKABLE)}, not {state}.")
     now = clock.now()
+    run = task_rows.run_of(dag_id, run_id)
+    markable = partial(task_rows.markable, run, task_id, map_index, limit=MOST_AT_ONCE + 1)
+    if dry_run:
+        return _marked(run, task_id, map_index, markable(lock=False))[1]
     with write():
-        run = task_rows.run_of(dag_id, run_id)
-        ids: Sequence[int] = task_rows.instance_ids(run.pk, task_id, map_index)
-        if not ids:
-            raise NotFound(f"The run {run_id} of {dag_id} has no instance of {task_id} with map index {map_index}.")
+        ids, keys = _marked(run, task_id, map_index, markable(lock=True))
         clearing.mark_instances(ids, target, actor=actor.name, now=now)
         end_unserved(actor, ti_ids=ids, now=now)
         if target is not TaskState.FAILED:
             _resume_downstream(actor, run, task_id, now)
-        audit(actor.name, f"mark {target}", f"task:{dag_id}/{run_id}/{task_id}[{map_index}]", now=now)
+        said = {"instances": len(keys)} if keys[0].map_index != map_index else None
+        audit(actor.name, f"mark {target}", f"task:{dag_id}/{run_id}/{task_id}[{map_index}]", after=said, now=now)
+    return keys
+
+
+def _marked(
+    run: task_rows.RunOf, task_id: str, map_index: int, found: Sequence[tuple[int, TaskKey]]
+) -> tuple[list[int], list[TaskKey]]:
+    """Raises NotFound, saying which map indexes there are."""
+    if found:
+        return _at_most(found, "mark")
+    indexes = task_rows.map_index_range(run.pk, task_id)
+    hint = f"`execplane runs show {run.dag_id} {run.run_id}` shows its tasks."
+    if indexes is None:
+        raise NotFound(f"The run {run.run_id} of {run.dag_id} has no task {task_id}.", hint=hint)
+    first, last = indexes
+    if last == NOT_MAPPED:
+        message = f"{task_id} has no map indexes in the run {run.run_id} of {run.dag_id}"
+        raise NotFound(f"{message}: it is not mapped, or not expanded yet.", hint="Leave the map index out.")
+    raise NotFound(
+        f"{task_id} has no map index {map_index} in the run {run.run_id} of {run.dag_id}: it has "
+        + (f"{first} to {last}." if first < last else f"only {first}."),
+        hint="Without a map index, all its instances are marked.",
+    )
 
 
 def _resume_downstream(actor: Actor, run: task_rows.RunOf, task_id: str, now: datetime) -> None:
@@ -172,7 +200,7 @@ def _resume_downstream(actor: Actor, run: task_rows.RunOf, task_id: str, now: da
         past=False,
         future=False,
         only_failed=True,
-        limit=MOST_CLEARED,
+        limit=MOST_AT_ONCE,
         lock=True,
     )
     if found:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from execplane.cli.output import Output, OutputOption, say, show_rows
+from execplane.cli.output import Output, OutputOption, say, show_done, show_rows
 from execplane.cli.runs import DagId, RunId
 from execplane.cli.session import acting, reading
+
+if TYPE_CHECKING:
+    from execplane.contract.keys import TaskKey
 
 app = typer.Typer(help="Task instances: clear, mark, logs.", no_args_is_help=True)
 
@@ -52,10 +55,7 @@ def clear(
             latest=latest,
             dry_run=dry_run,
         )
-    rows = [
-        {"dag_id": key.dag_id, "run_id": key.run_id, "task_id": key.task_id, "map_index": key.map_index}
-        for key in found
-    ]
+    rows = [_key_fields(key) for key in found]
     show_rows(rows, output, ("run_id", "task_id", "map_index"), empty="There is nothing to clear.")
     if output is Output.TABLE and rows:
         say(f"{'Would clear' if dry_run else 'Cleared'} {len(rows)} task instance{'s' if len(rows) != 1 else ''}.")
@@ -67,17 +67,25 @@ def mark(
     run_id: RunId,
     task_id: TaskId,
     state: Annotated[str, typer.Argument(metavar="STATE", help="success, failed or skipped.")],
-    map_index: MapIndex = -1,
+    map_index: Annotated[int, typer.Option(help="Which instance of a mapped task; -1: all of them.", min=-1)] = -1,
+    output: OutputOption = Output.TABLE,
 ) -> None:
-    """Set a task's state by hand; what is in flight is stopped.
+    """Set a task's state by hand; what is in flight is stopped. A mapped task is marked whole, or one map index of it.
 
     Example: execplane tasks mark hello manual__2025-03-01T12:00:00+00:00 transform success
     """
     with acting() as session:
         from execplane.actions import tasks
 
-        tasks.mark(session.actor, dag_id, run_id, task_id, map_index, state)
-    say(f"Marked {task_id}{f'[{map_index}]' if map_index >= 0 else ''} of {run_id} as {state}.")
+        found = tasks.mark(session.actor, dag_id, run_id, task_id, map_index, state)
+    whole = f" ({len(found)} instance{'s' if len(found) != 1 else ''})" if found[0].map_index != map_index else ""
+    rows = [{**_key_fields(key), "state": state} for key in found]
+    words = f"Marked {task_id}{f'[{map_index}]' if map_index >= 0 else whole} of {run_id} as {state}."
+    show_done(rows, output, [words])
+
+
+def _key_fields(key: TaskKey) -> dict[str, Any]:
+    return {"dag_id": key.dag_id, "run_id": key.run_id, "task_id": key.task_id, "map_index": key.map_index}
 
 
 @app.command()
@@ -92,7 +100,8 @@ def logs(
     tail: Annotated[int | None, typer.Option(help="Begin with the last so many lines.", min=1)] = None,
     level: Annotated[str, typer.Option(help="Only lines of this level and above: WARNING, say.")] = "",
     search: Annotated[str, typer.Option(help="Only lines with this text.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object per line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object per line; -o json is one array.")] = False,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """A task's log. Example: execplane tasks logs hello manual__2025-03-01T12:00:00+00:00 transform --follow"""
     with reading() as deployment:
@@ -101,5 +110,6 @@ def logs(
         attempt_id = task_logs.find_attempt(
             dag_id, run_id, task_id, map_index, try_number=try_number, attempt_no=attempt_no
         )
-        asked = task_logs.Asked(follow=follow, tail=tail, level=level.upper(), search=search, as_json=as_json)
+        form = task_logs.form(output, as_json=as_json)
+        asked = task_logs.Asked(follow=follow, tail=tail, level=level.upper(), search=search, form=form)
         task_logs.print_log(deployment, attempt_id, asked)

@@ -6,10 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Min, Q, QuerySet
 
 from execplane.contract.errors import NotFound
-from execplane.contract.keys import TaskKey
+from execplane.contract.keys import NOT_MAPPED, TaskKey
 from execplane.contract.states import ATTEMPT_ENDED, TASK_IN_FLIGHT, AttemptState, TaskState
 from execplane.store.models import Attempt, DagRun, TaskInstance
 
@@ -33,9 +33,26 @@ def run_of(dag_id: str, run_id: str) -> RunOf:
     return RunOf(pk=row[0], dag_id=dag_id, run_id=run_id, logical_date=row[1], dag_version_id=row[2])
 
 
-def instance_ids(run_pk: int, task_id: str, map_index: int) -> list[int]:
-    rows = TaskInstance.objects.filter(dagrun_id=run_pk, task_id=task_id, map_index=map_index)
-    return list(rows.values_list("pk", flat=True))
+def markable(run: RunOf, task_id: str, map_index: int, *, limit: int, lock: bool) -> list[tuple[int, TaskKey]]:
+    """One task instance; with -1 all of a mapped task, at most `limit`. `lock` as for `clearable`."""
+    if lock:
+        list(DagRun.objects.filter(pk=run.pk).select_for_update().values_list("pk"))
+    rows = TaskInstance.objects.filter(dagrun_id=run.pk, task_id=task_id)
+    found = rows.filter(map_index=map_index)
+    if map_index == NOT_MAPPED:
+        live = rows.exclude(state=TaskState.REMOVED)
+        found = live if live.exists() else found
+    return [
+        (pk, TaskKey(dag_id=run.dag_id, run_id=run.run_id, task_id=task_id, map_index=index))
+        for pk, index in found.order_by("map_index").values_list("pk", "map_index")[:limit]
+    ]
+
+
+def map_index_range(run_pk: int, task_id: str) -> tuple[int, int] | None:
+    """The first and the last map index of the task in this run; (-1, -1): it has none; None: there is no instance."""
+    rows = TaskInstance.objects.filter(dagrun_id=run_pk, task_id=task_id).exclude(state=TaskState.REMOVED)
+    found = rows.aggregate(first=Min("map_index"), last=Max("map_index"))
+    return None if found["first"] is None else (found["first"], found["last"])
 
 
 def clearable(

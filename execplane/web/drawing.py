@@ -85,7 +85,7 @@ def _task_node(box: layout.Box, task: TaskSpec, label: str, cell: Cell | None) -
 
 
 def _sub(task: TaskSpec, cell: Cell | None) -> str:
-    """The state comes first: colour is never alone, and a long operator is cut at its end."""
+    """The state comes first: colour is never alone, and a long operator is shortened."""
     if cell is not None and cell.states:
         return f"{words.state_label(cell.state)} [{cell.total}] · {task.operator}"
     if cell is not None:
@@ -108,7 +108,11 @@ def _label(name: str, group: str | None) -> str:
 
 
 def _cut(text: str, most: int = _MAX_LETTERS) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """Shortened in the middle: ids of one family begin alike and differ at their ends."""
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
 
 
 def _width(label: str, task: TaskSpec, cell: Cell | None) -> float:

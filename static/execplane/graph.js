@@ -2,6 +2,9 @@
 
 const MIN = 0.3;
 const MAX = 2;
+// Below READABLE nobody reads a box: what needs less opens at SCROLLED and is scrolled.
+const READABLE = 0.6;
+const SCROLLED = 0.75;
 let scale = 0;
 
 const box = () => document.querySelector("[data-graph]");
@@ -13,11 +16,15 @@ function apply() {
   svg.setAttribute("height", Math.round(svg.dataset.h * scale));
 }
 
-function fit(least = MIN) {
+function fitting() {
   const svg = box().querySelector("svg.graph");
   const scroll = box().querySelector(".graph-scroll");
-  const wanted = Math.min((scroll.clientWidth - 4) / svg.dataset.w, ((parseFloat(getComputedStyle(scroll).maxHeight) || innerHeight) - 4) / svg.dataset.h, 1);
-  scale = Math.max(least, wanted);
+  const height = parseFloat(getComputedStyle(scroll).maxHeight) || innerHeight;
+  return Math.min((scroll.clientWidth - 4) / svg.dataset.w, (height - 4) / svg.dataset.h, 1);
+}
+
+function show(wanted) {
+  scale = Math.max(MIN, wanted);
   apply();
 }
 
@@ -68,12 +75,12 @@ function drag(scroll) {
 
 export function start() {
   if (!box()) return;
-  fit(0.75);
+  show(fitting() < READABLE ? SCROLLED : fitting());
   drag(box().querySelector(".graph-scroll"));
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-zoom]");
     if (!button) return;
-    if (button.dataset.zoom === "fit") fit();
+    if (button.dataset.zoom === "fit") show(fitting());
     else zoom(button.dataset.zoom === "in" ? 1.25 : 0.8);
   });
   document.addEventListener("pointerover", (event) => highlight(event.target.closest?.(".node")));

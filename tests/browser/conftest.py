@@ -15,6 +15,7 @@ from tests.parts.eventually import eventually, scaled
 from tests.parts.standalone import PASSWORD, Standalone
 
 DAGS = Path(__file__).parent / "dags"
+LONG = "a_dag_with_an_extraordinarily_long_name_that_a_picky_user_may_have_because_their_company_likes_it_so"
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 
 
@@ -25,18 +26,22 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]
     (folder / "dags" / "broken.py").write_text("from execplane import DAG\n\nSELECT * FROM nothing\n")
     one = Standalone(folder / "home", folder / "dags")
     one.start()
-    eventually(lambda: "shop" in one.run("dags", "list"), timeout_seconds=60, on_failure=one.tail)
+    eventually(lambda: {"shop", LONG} <= _known(one), timeout_seconds=60, on_failure=one.tail)
     yield one
     one.stop()
+
+
+def _known(one: Standalone) -> set[str]:
+    return {dag["dag_id"] for dag in one.json("dags", "list")}
 
 
 @pytest.fixture(scope="session")
 def ran(standalone: Standalone) -> dict[str, int]:
     """Runs of the DAGs that end by themselves; task id -> id of its attempt."""
-    for dag_id, ok in (("shop", True), ("fails", False), ("long", True)):
+    for dag_id, ok in (("shop", True), ("fails", False), ("long", True), (LONG, True), ("column", True)):
         standalone.run("dags", "trigger", dag_id, "--run-id", "first", "--wait", "--timeout", "120", ok=ok)
     found: dict[str, int] = {}
-    for dag_id in ("shop", "fails", "long"):
+    for dag_id in ("shop", "fails", "long", LONG):
         for attempt in standalone.json("attempts", "list", dag_id):
             found[attempt["task_id"]] = attempt["id"]
     return found

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.conftest import Window
+from tests.browser.conftest import LONG, Window
 
 PAGES = (
     "/dags",
@@ -30,6 +30,12 @@ PAGES = (
     "/attempts/{broken}/pod",
     "/attempts/{broken}/rendered",
     "/attempts/{broken}/xcoms",
+    "/dags/shop/runs/first/tasks/count/mark/failed",
+    "/dags/shop/runs/first/tasks/start/attempts",
+    f"/dags/{LONG}",
+    f"/dags/{LONG}/graph",
+    f"/dags/{LONG}/runs/first",
+    "/attempts/{told}/xcoms",
     "/runs",
     "/pods",
     "/pods?view=ended",
@@ -71,6 +77,44 @@ def test_nothing_is_cut_between_a_phone_and_a_desk(window: Callable[..., Window]
             )
             assert wide <= width, f"{path} is {wide} px wide on {width}"
             assert head < 60, f"the head of {path} breaks into two lines on {width}"
+
+
+def test_a_long_name_breaks_no_other_row_into_two_lines(window: Callable[..., Window], ran: dict[str, int]) -> None:
+    one = window()
+    for path, cells in (
+        ("/dags", "td[data-label='Last run'] a"),
+        ("/runs", "td[data-label=Started], td[data-label=By]"),
+    ):
+        page = one.open(path)
+        lines = page.evaluate(
+            """(cells) => [...document.querySelectorAll(cells)].map((cell) => {
+              const words = document.createRange();
+              words.selectNodeContents(cell);
+              return Math.round(words.getBoundingClientRect().height / parseFloat(getComputedStyle(cell).lineHeight));
+            })""",
+            cells,
+        )
+        assert set(lines) == {1}, path
+
+
+OVERFLOW = """() => { const box = document.querySelector(".graph-scroll"), svg = box.querySelector("svg.graph");
+  return {right: box.scrollWidth - box.clientWidth, below: box.scrollHeight - box.clientHeight,
+    scale: svg.getBoundingClientRect().width / svg.dataset.w}; }"""
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_a_graph_opens_whole_unless_nobody_could_read_it(
+    window: Callable[..., Window], ran: dict[str, int], size: str
+) -> None:
+    one = window(size)
+
+    whole = one.open("/dags/column/graph").evaluate(OVERFLOW)
+    crowd = one.open("/dags/crowd/graph").evaluate(OVERFLOW)
+
+    assert (whole["right"], whole["below"]) == (0, 0)
+    assert 0.6 <= whole["scale"] <= 1
+    assert crowd["below"] > 0
+    assert crowd["scale"] >= 0.7
 
 
 def test_the_admin_works_under_our_policy_with_an_empty_console(window: Callable[..., Window]) -> None:

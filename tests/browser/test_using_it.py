@@ -136,6 +136,19 @@ def test_clearing_shows_what_it_hits_before_it_does(window: Open, ran: dict[str,
     expect(page.locator(".attempts .chip")).to_have_count(2, timeout=30_000)
 
 
+def test_a_mapped_task_is_marked_whole(window: Open, standalone: Standalone, ran: dict[str, int]) -> None:
+    standalone.run("dags", "trigger", "shop", "--run-id", "marked", "--wait", "--timeout", "120")
+    page = window("phone").open("/dags/shop/runs/marked/tasks/count")
+    page.get_by_text("Mark all").click()
+    page.get_by_role("link", name="skipped").click()
+    dialog = page.locator("dialog[open]")
+    expect(dialog.locator("#affected")).to_contain_text("3 task instances")
+    dialog.get_by_role("button", name="Mark all skipped").click()
+
+    expect(page.locator("#toasts")).to_contain_text("Marked count (3 instances) as skipped.")
+    expect(page.locator("td[data-label=State] .s-skipped")).to_have_count(3)
+
+
 def test_the_switch_pauses_at_once_and_says_so(window: Open, ran: dict[str, int]) -> None:
     page = window("phone").open("/dags")
     switch = page.get_by_role("switch", name="long is active")

@@ -14,13 +14,16 @@ from execplane.actions import tasks
 from execplane.actions.actor import Actor
 from execplane.contract.dag import DagSpec, ExpandArg, MappedSpec, TaskSpec, XComRef
 from execplane.contract.errors import Conflict, Forbidden, InvalidInput, NotFound
-from execplane.store.database import write
+from execplane.store.database import is_postgresql, write
 from execplane.store.deployment import identity
 from execplane.store.models import Audit, DagRun, TaskInstance
 from execplane.store.transitions import runs
 from tests.conftest import TestClock
+from tests.integration.cli_runner import execplane
 from tests.integration.store.conftest import new_run, save_dag
 from tests.integration.store.play import ADA
+from tests.integration.web_rows import make_attempt
+from tests.parts.eventually import eventually
 
 MAPPED = MappedSpec(args=(ExpandArg(name="x", refs=(XComRef(task_id="rows"),)),))
 SPEC = DagSpec(
@@ -123,6 +126,106 @@ def test_one_instance_of_a_mapped_task_can_be_cleared_alone(ended: list[int], cl
     ]
 
 
+def each_of(run_pk: int) -> list[str]:
+    return [state for (task_id, _), state in sorted(states(run_pk).items()) if task_id == "each"]
+
+
+def test_a_mapped_task_of_which_an_instance_is_not_cleared_keeps_the_others(ended: list[int], clock: TestClock) -> None:
+    tasks.clear(ADA, "orders", "day0", ["each"], map_indexes=[1], clock=clock)
+
+    tasks.clear(ADA, "orders", "day0", ["rows", "each"], map_indexes=[-1, 2], clock=clock)
+
+    assert each_of(ended[0]) == ["success", "none", "none"]
+
+
+def test_a_mapped_task_of_which_an_instance_is_still_in_flight_keeps_the_others(
+    ended: list[int], clock: TestClock
+) -> None:
+    instance = TaskInstance.objects.get(dagrun_id=ended[0], task_id="each", map_index=0)
+    TaskInstance.objects.filter(pk=instance.pk).update(state="running")
+    make_attempt(instance, clock.now(), state="running")
+
+    tasks.clear(ADA, "orders", "day0", ["rows"], downstream=True, clock=clock)
+
+    assert each_of(ended[0]) == ["restarting", "none", "none"]
+
+
+def test_a_mapped_task_marked_without_an_index_is_marked_whole_in_one_action(
+    ended: list[int], clock: TestClock
+) -> None:
+    TaskInstance.objects.create(dagrun_id=ended[1], task_id="each", map_index=3, state="removed")
+
+    preview = tasks.mark(ADA, "orders", "day1", "each", -1, "success", dry_run=True, clock=clock)
+    assert each_of(ended[1])[1] == "failed"
+    marked = tasks.mark(ADA, "orders", "day1", "each", -1, "success", clock=clock)
+
+    assert [key.map_index for key in marked] == [0, 1, 2] == [key.map_index for key in preview]
+    assert each_of(ended[1]) == ["success", "success", "success", "removed"]
+    assert states(ended[1])[("sum", -1)] == "none", "what failed for want of it goes on"
+    row = Audit.objects.get()
+    assert (row.object, row.after) == ("task:orders/day1/each[-1]", {"instances": 3})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_mapped_task_expands_to_while_it_is_marked_is_marked_too(ended: list[int], clock: TestClock) -> None:
+    def mark() -> int:
+        try:
+            return len(tasks.mark(ADA, "orders", "day0", "each", -1, "skipped", clock=clock))
+        finally:
+            connection.close()
+
+    def waits() -> bool:
+        if not is_postgresql():  # One writer at a time: it cannot begin before we end.
+            return True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+            return cursor.fetchone() is not None
+
+    with ThreadPoolExecutor(1) as threads:
+        with write():
+            DagRun.objects.select_for_update().get(pk=ended[0])
+            marking = threads.submit(mark)
+            eventually(waits, 20)
+            TaskInstance.objects.create(dagrun_id=ended[0], task_id="each", map_index=3, state="none")
+        assert marking.result(timeout=20) == 4
+
+
+def test_the_command_without_a_map_index_marks_a_mapped_task_whole(ended: list[int]) -> None:
+    said = execplane("tasks", "mark", "orders", "day0", "each", "skipped")
+
+    assert (said.code, said.out) == (0, "Marked each (3 instances) of day0 as skipped.\n")
+    assert each_of(ended[0]) == ["skipped"] * 3
+    assert "it has 0 to 2" in execplane("tasks", "mark", "orders", "day0", "each", "failed", "--map-index", "9").err
+
+
+def test_one_instance_of_a_mapped_task_can_be_marked_alone(ended: list[int], clock: TestClock) -> None:
+    tasks.mark(ADA, "orders", "day0", "each", 1, "skipped", clock=clock)
+
+    assert each_of(ended[0]) == ["success", "skipped", "success"]
+    assert Audit.objects.get().after is None
+
+
+def test_more_instances_than_the_most_are_not_marked(
+    ended: list[int], clock: TestClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks, "MOST_AT_ONCE", 2)
+
+    with pytest.raises(InvalidInput, match="would mark more than 2"):
+        tasks.mark(ADA, "orders", "day0", "each", -1, "failed", clock=clock)
+    assert each_of(ended[0]) == ["success"] * 3
+
+
+def test_a_map_index_that_is_not_there_is_answered_with_those_that_are(ended: list[int], clock: TestClock) -> None:
+    with pytest.raises(NotFound, match="no map index 7 in the run day0 of orders: it has 0 to 2") as told:
+        tasks.mark(ADA, "orders", "day0", "each", 7, "success", clock=clock)
+    assert "all its instances" in told.value.hint
+    with pytest.raises(NotFound, match="rows has no map indexes") as told:
+        tasks.mark(ADA, "orders", "day0", "rows", 0, "success", clock=clock)
+    assert "Leave the map index out" in told.value.hint
+    with pytest.raises(NotFound, match="has no task nothing"):
+        tasks.mark(ADA, "orders", "day0", "nothing", -1, "success", clock=clock)
+
+
 def test_whoever_may_not_act_changes_nothing(ended: list[int], clock: TestClock) -> None:
     eve = Actor(name="eve")
     with pytest.raises(Forbidden):
@@ -143,6 +246,25 @@ def test_what_there_is_not_is_named(ended: list[int], clock: TestClock) -> None:
         tasks.mark(ADA, "orders", "day0", "rows", -1, "running", clock=clock)
     with pytest.raises(NotFound, match="Did you mean orders"):
         dag_actions.trigger(ADA, "order", clock=clock)
+
+
+@pytest.mark.parametrize(
+    ("run_id", "wrong"),
+    [
+        ("a?b", "'?'"),
+        ("a#b", "'#'"),
+        ("a/b", "'/'"),
+        ("a\\b", r"'\\\\'"),
+        ("a\tb", r"U\+0009"),
+        ("..", "folder's name"),
+    ],
+)
+def test_a_run_id_that_is_refused_is_told_what_is_wrong_with_it(
+    ended: list[int], clock: TestClock, run_id: str, wrong: str
+) -> None:
+    with pytest.raises(InvalidInput, match=wrong) as told:
+        dag_actions.trigger(ADA, "orders", run_id=run_id, clock=clock)
+    assert "letters, digits and -_.:+" in told.value.hint
 
 
 def test_a_trigger_that_is_repeated_makes_one_run(ended: list[int], clock: TestClock) -> None:

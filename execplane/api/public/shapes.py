@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from execplane.contract.keys import TaskKey
 from execplane.store.queries.dags import DagRow
 from execplane.store.queries.runs import RunRow
 from execplane.store.queries.tasks import TaskRow
@@ -69,4 +71,15 @@ def task_instance(row: TaskRow, run: RunRow) -> dict[str, Any]:
         "rendered_map_index": row.map_label or None,
         "note": row.note or None,
         "reason": row.reason,
+    }
+
+
+def task_references(keys: Sequence[TaskKey]) -> dict[str, Any]:
+    """What a verb hits or has hit: in as many runs as it likes, so only their names."""
+    return {
+        "task_instances": [
+            {"dag_id": key.dag_id, "dag_run_id": key.run_id, "task_id": key.task_id, "map_index": key.map_index}
+            for key in keys
+        ],
+        "total_entries": len(keys),
     }

@@ -7,13 +7,17 @@ from django.urls import path, re_path
 from execplane.api.public import views
 
 app_name = "api"
+RUN = "dags/<str:dag_id>/dagRuns/<path:run_id>"
 urlpatterns = [
     path("health", views.Health.as_view(), name="health"),
     path("dags", views.Dags.as_view(), name="dags"),
     path("dags/refresh", views.Refresh.as_view(), {"dag_id": "refresh"}, name="refresh"),
     path("dags/<str:dag_id>", views.Dag.as_view(), name="dag"),
+    path("dags/<str:dag_id>/clearTaskInstances", views.ClearTaskInstances.as_view(), name="clear"),
     path("dags/<str:dag_id>/dagRuns", views.DagRuns.as_view(), name="dag-runs"),
-    path("dags/<str:dag_id>/dagRuns/<path:run_id>/taskInstances", views.TaskInstances.as_view(), name="task-instances"),
-    path("dags/<str:dag_id>/dagRuns/<path:run_id>", views.DagRun.as_view(), name="dag-run"),
+    path(f"{RUN}/taskInstances/<str:task_id>/<int:map_index>", views.TaskInstance.as_view(), name="mapped-instance"),
+    path(f"{RUN}/taskInstances/<str:task_id>", views.TaskInstance.as_view(), name="task-instance"),
+    path(f"{RUN}/taskInstances", views.TaskInstances.as_view(), name="task-instances"),
+    path(RUN, views.DagRun.as_view(), name="dag-run"),
     re_path("", views.Nowhere.as_view()),
 ]

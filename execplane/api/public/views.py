@@ -14,12 +14,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from execplane.actions import dags as dag_actions
+from execplane.actions import runs as run_actions
+from execplane.actions import tasks as task_actions
 from execplane.actions.actor import Actor
 from execplane.api.public import inputs, shapes
 from execplane.contract.clock import SystemClock
 from execplane.contract.errors import InvalidInput
+from execplane.contract.keys import NOT_MAPPED
 from execplane.store.database import reachable
-from execplane.store.queries import dags, runs
+from execplane.store.queries import dags, runs, tasks
 from execplane.store.queries.cli_task_instances import task_instances
 from execplane.store.queries.system import loops
 
@@ -122,6 +125,49 @@ class DagRuns(View):
 class DagRun(View):
     def get(self, request: Request, dag_id: str, run_id: str) -> Response:
         return Response(shapes.dag_run(runs.get_run(dag_id, run_id)))
+
+    def patch(self, request: Request, dag_id: str, run_id: str) -> Response:
+        """{"state": "failed"|"success"}; failed stops what is in flight."""
+        run_actions.mark(_actor(request), dag_id, run_id, _valid(inputs.RunChange, request.data)["state"])
+        return Response(shapes.dag_run(runs.get_run(dag_id, run_id)))
+
+
+class ClearTaskInstances(View):
+    def post(self, request: Request, dag_id: str) -> Response:
+        """{"dag_run_id", "dry_run", "task_ids", …}: what is, or with a dry run would be, cleared."""
+        wanted = _valid(inputs.Clearing, request.data)
+        task_ids, map_indexes = wanted.get("task_ids") or ([], None)
+        cleared = task_actions.clear(
+            _actor(request),
+            dag_id,
+            wanted["dag_run_id"],
+            task_ids,
+            map_indexes=map_indexes,
+            upstream=wanted["include_upstream"],
+            downstream=wanted["include_downstream"],
+            past=wanted["include_past"],
+            future=wanted["include_future"],
+            only_failed=wanted["only_failed"],
+            latest=wanted["run_on_latest_version"],
+            dry_run=wanted["dry_run"],
+        )
+        return Response(shapes.task_references(cleared))
+
+
+class TaskInstance(View):
+    def get(self, request: Request, dag_id: str, run_id: str, task_id: str, map_index: int = NOT_MAPPED) -> Response:
+        row = tasks.get_task(dag_id, run_id, task_id, map_index)
+        return Response(shapes.task_instance(row, runs.get_run(dag_id, run_id)))
+
+    def patch(self, request: Request, dag_id: str, run_id: str, task_id: str, map_index: int = NOT_MAPPED) -> Response:
+        """{"new_state": "success"|"failed"|"skipped"}; without a map index all instances of a mapped task."""
+        state = _valid(inputs.TaskChange, request.data)["new_state"]
+        keys = task_actions.mark(_actor(request), dag_id, run_id, task_id, map_index, state)
+        marked = {key.map_index for key in keys}
+        run = runs.get_run(dag_id, run_id)
+        found = tasks.mapped_instances(run.id, task_id, after=NOT_MAPPED - 1, limit=task_actions.MOST_AT_ONCE).rows
+        rows = [shapes.task_instance(row, run) for row in found if row.map_index in marked]
+        return Response({"task_instances": rows, "total_entries": len(rows)})
 
 
 class TaskInstances(View):

@@ -149,9 +149,12 @@ def get_attempt(attempt_id: int) -> AttemptRow:
     return AttemptRow(**dict(zip(_ROW, values, strict=True)))
 
 
-def attempts_of(ti_pk: int, limit: int = 100) -> tuple[AttemptMark, ...]:
-    """A task instance's newest attempts, oldest first (index: attempt_once)."""
-    found = Attempt.objects.filter(ti=ti_pk).order_by("-attempt_no").values_list(*_MARK)[:limit]
+def attempts_of(ti_pk: int, limit: int = 100, *, before_no: int | None = None) -> tuple[AttemptMark, ...]:
+    """A task instance's newest attempts (before that number), oldest first (index: attempt_once)."""
+    rows = Attempt.objects.filter(ti=ti_pk)
+    if before_no is not None:
+        rows = rows.filter(attempt_no__lt=before_no)
+    found = rows.order_by("-attempt_no").values_list(*_MARK)[:limit]
     return tuple(_mark(values) for values in reversed(list(found)))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from execplane.contract.keys import TaskKey
+from execplane.contract.keys import NOT_MAPPED, TaskKey
 from execplane.store.models import Audit
 from execplane.store.queries.paging import Page, cut
 
@@ -15,7 +15,7 @@ from execplane.store.queries.paging import Page, cut
 @dataclass(frozen=True, kw_only=True)
 class AuditRow:
     """`object` is `dag:ID`, `run:DAG/RUN`, `task:DAG/RUN/TASK[INDEX]`, `attempt:ID`, `variable:KEY`,
-    `connection:ID`, `pool:NAME`, `user:NAME` or `dags`."""
+    `connection:ID`, `pool:NAME`, `user:NAME`, `dags` or `fernet_keys`."""
 
     id: int
     at: datetime
@@ -27,11 +27,13 @@ class AuditRow:
 
 
 def was_marked(key: TaskKey, at: datetime) -> bool:
-    """Whether somebody marked the task instance, or its run, at that moment (index: audit_object).
+    """Whether somebody marked the task instance, all of its mapped task, or its run, at that moment (index:
+    audit_object).
 
     Asked with a task instance's end: a verb records itself with the time that it writes.
     """
-    objects = [f"task:{key.dag_id}/{key.run_id}/{key.task_id}[{key.map_index}]", f"run:{key.dag_id}/{key.run_id}"]
+    run = f"{key.dag_id}/{key.run_id}"
+    objects = [f"run:{run}", *(f"task:{run}/{key.task_id}[{index}]" for index in {key.map_index, NOT_MAPPED})]
     return Audit.objects.filter(object__in=objects, at=at, action__startswith="mark ").exists()
 
 

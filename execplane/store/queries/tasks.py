@@ -23,11 +23,11 @@ PRECEDENCE = (
     "running",
     "queued",
     "none",
+    "success",
     "skipped",
     "removed",
-    "success",
 )
-"""Which state stands for many: the one that a person must hear of first."""
+"""Which state stands for many, as in Airflow: what a person must hear of first; skips and removals come last."""
 
 
 @dataclass(frozen=True, kw_only=True)

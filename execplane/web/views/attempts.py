@@ -20,14 +20,15 @@ from execplane.logs.pages import Produced
 from execplane.store import blob_rows
 from execplane.store.queries import attempts, audit, runs, tasks, versions
 from execplane.store.queries import xcoms as xcom_queries
-from execplane.web import drawing, podview, rendering, wiring
+from execplane.web import drawing, podview, rendering, siblings, wiring, xcom_words
 from execplane.web.permissions import READ, needs
 from execplane.web.views.dag import number
 
 _TEXT_PAGE_LINES = 5000
+_ATTEMPTS_SHOWN = 50
 # Outcomes that were decided without the worker's report; the others carry its last line's number.
 _NO_REPORT = frozenset(
-    {"oom", "signal", "vanished", "ended_unseen", "heartbeat_lost", "result_lost", "unknown", "exit"}
+    {"oom_killed", "signal", "vanished", "ended_unseen", "heartbeat_lost", "result_lost", "unknown", "exit"}
 )
 
 
@@ -41,7 +42,7 @@ def task(request: HttpRequest, dag_id: str, run_id: str, task_id: str, map_index
         if map_index == NOT_MAPPED and page.rows:
             return _mapped(request, run, task_id)
         raise
-    found = attempts.attempts_of(row.id)
+    found = attempts.attempts_of(row.id, limit=1)
     if found:
         return HttpResponseRedirect(reverse("attempt", args=[found[-1].id]))
     context = {"run": run, "ti": row, "task": _task_spec(run, task_id), "topics": f"run:{run.id}"}
@@ -66,6 +67,26 @@ def _mapped(request: HttpRequest, run: runs.RunRow, task_id: str) -> HttpRespons
     return rendering.show(request, "web/mapped.html", context)
 
 
+def task_attempts(
+    request: HttpRequest, dag_id: str, run_id: str, task_id: str, map_index: int = NOT_MAPPED
+) -> HttpResponse:
+    """All attempts of a task instance, newest first, those of one try together."""
+    run = runs.get_run(dag_id, run_id)
+    row = tasks.get_task(dag_id, run_id, task_id, map_index)
+    before = number(request.GET.get("before"))
+    found = attempts.attempts_of(row.id, limit=_ATTEMPTS_SHOWN + 1, before_no=before)
+    shown = found[-_ATTEMPTS_SHOWN:]
+    context = {
+        "run": run,
+        "ti": row,
+        "tries": siblings.tries(shown),
+        "before": before,
+        "next_key": shown[0].attempt_no if len(found) > len(shown) else None,
+        "topics": f"run:{run.id}",
+    }
+    return rendering.show(request, "web/task_attempts.html", context)
+
+
 def _task_spec(run: runs.RunRow, task_id: str) -> TaskSpec | None:
     spec = versions.spec(run.version_id)
     return next((one for one in spec.tasks if one.task_id == task_id), None)
@@ -74,7 +95,8 @@ def _task_spec(run: runs.RunRow, task_id: str) -> TaskSpec | None:
 def _frame(attempt_id: int, tab: str) -> tuple[attempts.AttemptRow, dict[str, Any]]:
     row = attempts.get_attempt(attempt_id)
     run = runs.get_run(row.dag_id, row.run_id)
-    siblings = attempts.attempts_of(row.ti_id)
+    newest = attempts.attempts_of(row.ti_id)
+    chips = siblings.chips(newest, row)
     waiting = None if row.is_ended else attempts.waiting([row.id]).get(row.id)
     ti = tasks.get_task_by_pk(row.ti_id)
     context = {
@@ -83,8 +105,9 @@ def _frame(attempt_id: int, tab: str) -> tuple[attempts.AttemptRow, dict[str, An
         "ti": ti,
         "marked": _marked(row, ti),
         "task": _task_spec(run, row.task_id),
-        "siblings": siblings,
-        "newest": siblings[-1].id == row.id,
+        "siblings": chips,
+        "more_attempts": len(newest) > len(chips) or row.id not in {one.id for one in newest},
+        "newest": newest[-1].id == row.id,
         "waiting": waiting,
         "tab": tab,
         "is_pod": podview.is_pod(row),
@@ -107,7 +130,9 @@ def log(request: HttpRequest, attempt_id: int) -> HttpResponse:
 
 def _produced(row: attempts.AttemptRow) -> Produced:
     """How much log there should be. Only a worker that reported its end told its last line, too."""
-    return Produced(lines=row.log_offset, ended=row.is_ended, reported=row.category not in _NO_REPORT)
+    # A worker may also have reported what others may find: then its report brought the peak.
+    reported = row.category not in _NO_REPORT or row.peak_memory_bytes is not None
+    return Produced(lines=row.log_offset, ended=row.is_ended, reported=reported)
 
 
 def log_json(request: HttpRequest, attempt_id: int) -> HttpResponse:
@@ -230,7 +255,10 @@ def xcoms(request: HttpRequest, attempt_id: int) -> HttpResponse:
     store = wiring.parts().blobs
     # The row of a large value has no size: the blob store knows it, None where it has no such blob (any more).
     sizes = {one.blob_sha256: store.size(one.blob_sha256) for one in found if one.blob_sha256} if store else {}
-    return rendering.show(request, "web/attempt_xcoms.html", {**context, "xcoms": found, "blob_sizes": sizes})
+    readable = {one.key: xcom_words.readable(one.text) for one in found if one.text is not None and not one.cut}
+    return rendering.show(
+        request, "web/attempt_xcoms.html", {**context, "xcoms": found, "blob_sizes": sizes, "readable": readable}
+    )
 
 
 @needs(READ)

@@ -186,19 +186,20 @@ def mark_task(
     if state not in MARKS:
         raise NotFound(f"A task cannot be marked {state}.", hint=f"Mark it {', '.join(MARKS)}.")
     back = _task_address(dag_id, run_id, task_id, map_index)
-    if request.method == "POST":
-        task_verbs.mark(actor(request), dag_id, run_id, task_id, map_index, state)
-        return rendering.done(request, f"Marked {task_id} as {state}.", rendering.safe_next(request, back))
-    row = tasks.get_task(dag_id, run_id, task_id, map_index)
-    alive = row.state in ("queued", "running", "restarting")
-    key = TaskKey(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
+    posted = request.method == "POST"
+    keys = task_verbs.mark(actor(request), dag_id, run_id, task_id, map_index, state, dry_run=not posted)
+    whole = keys[0].map_index != map_index
+    name = task_id if map_index == NOT_MAPPED else f"{task_id}[{map_index}]"
+    if posted:
+        what = f"{name} ({_many(len(keys), 'instance')})" if whole else name
+        return rendering.done(request, f"Marked {what} as {state}.", rendering.safe_next(request, back))
     return _confirm(
         request,
-        title=f"Mark {task_id} as {state}",
-        text="Its state is set by hand; tasks after it go on from there."
-        + (" It is running: it is stopped first." if alive else ""),
-        keys=[key],
-        label=f"Mark {state}",
+        title=f"Mark {'all of ' if whole else ''}{name} as {state}",
+        text="The state is set by hand; tasks after it go on from there. What is running is stopped first.",
+        keys=keys,
+        noun="task instance",
+        label=f"Mark {'all ' if whole else ''}{state}",
         back=back,
         danger=state == "failed",
     )
@@ -282,6 +283,7 @@ def _confirm(
     label: str,
     back: str,
     danger: bool,
+    noun: str = "task",
     reason: bool = False,
 ) -> HttpResponse:
     context = {
@@ -289,6 +291,7 @@ def _confirm(
         "text": text,
         "keys": keys[:SHOWN_KEYS],
         "more": max(0, len(keys) - SHOWN_KEYS),
+        "count": _many(len(keys), noun),
         "label": label,
         "back": back,
         "danger": danger,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,28 +52,41 @@ class TaskLine:
     span: drawing.Span | None
 
 
-def _frame(dag_id: str, run_id: str, tab: str) -> tuple[runs.RunRow, dict[str, Any]]:
+def _frame(dag_id: str, run_id: str, tab: str) -> tuple[runs.RunRow, dict[str, Cell], dict[str, Any]]:
     row = runs.get_run(dag_id, run_id)
     dag = dags.get_dag(dag_id, recent=1)
+    cells = tasks.cells([row.id])[row.id]
+    failed = _failed(cells)
+    # Said at once; the scheduler writes it as the run's reason only when it comes by.
+    waits_paused = dag.paused and row.state in ("queued", "running")
+    # The scheduler's own reason names what failed as text: the links say the same.
+    told_by_links = bool(failed) and row.reason.startswith("failed: ")
     context = {
         "run": row,
         "dag": dag,
-        # Said at once; the scheduler writes it as the run's reason only when it comes by.
-        "waits_paused": dag.paused and row.state in ("queued", "running"),
+        "failed": failed[:FAILED_SHOWN],
+        "more_failed": len(failed[FAILED_SHOWN:]),
+        "reason": "" if waits_paused or told_by_links else row.reason,
+        "waits_paused": waits_paused,
         "tab": tab,
         "spec": versions.spec(row.version_id),
         "topics": f"run:{row.id} dag:{dag_id}",
         "older": runs.older_run(dag_id, row.id),
         "newer": runs.newer_run(dag_id, row.id),
     }
-    return row, context
+    return row, cells, context
+
+
+def _failed(cells: Mapping[str, Cell]) -> list[Cell]:
+    """From the first failure on."""
+    found = [cell for cell in cells.values() if cell.state == "failed" or cell.states.get("failed")]
+    return sorted(found, key=lambda cell: (cell.ended_at is None, cell.ended_at, cell.task_id))
 
 
 @gzip_page
 def run(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
     """Its task instances with bars on a common time axis."""
-    row, context = _frame(dag_id, run_id, "tasks")
-    cells = tasks.cells([row.id])[row.id]
+    row, cells, context = _frame(dag_id, run_id, "tasks")
     now = wiring.clock().now()
     moments = [cell.started_at for cell in cells.values() if cell.started_at]
     first = min([row.started_at or row.queued_at, *moments])
@@ -89,26 +103,20 @@ def run(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
     for cell in cells.values():
         for state, n in (cell.states or {cell.state: 1}).items():
             counted[state] = counted.get(state, 0) + n
-    # The run's reason names them as text, once it has ended: these are their links, from the first failure on.
-    failed = sorted(
-        (cell for cell in cells.values() if cell.state == "failed" or cell.states.get("failed")),
-        key=lambda cell: (cell.ended_at or now, cell.task_id),
-    )
     context |= {"lines": found, "counted": sorted(counted.items()), "axis": last - first}
-    return rendering.show(request, "web/run.html", {**context, "failed": failed[:FAILED_SHOWN]})
+    return rendering.show(request, "web/run.html", context)
 
 
 def graph(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
-    row, context = _frame(dag_id, run_id, "graph")
-    cells = tasks.cells([row.id])[row.id]
+    _, cells, context = _frame(dag_id, run_id, "graph")
     return rendering.show(
         request, "web/run_graph.html", {**context, "drawing": drawing.graph(context["spec"], cells, run_id)}
     )
 
 
 def details(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
-    row, context = _frame(dag_id, run_id, "details")
-    found = audit.changes(objects=_objects(row), limit=CHANGES_SHOWN).rows
+    row, cells, context = _frame(dag_id, run_id, "details")
+    found = audit.changes(objects=_objects(row, cells), limit=CHANGES_SHOWN).rows
     # A trigger is recorded with the DAG, because its run did not exist yet.
     triggers = audit.changes(objects=[f"dag:{dag_id}"], limit=CHANGES_SHOWN).rows if row.triggered_by else ()
     own = [one for one in triggers if one.action == "trigger" and (one.after or {}).get("run_id") == run_id]
@@ -116,11 +124,11 @@ def details(request: HttpRequest, dag_id: str, run_id: str) -> HttpResponse:
     return rendering.show(request, "web/run_details.html", {**context, "changes": changes})
 
 
-def _objects(row: runs.RunRow) -> list[str]:
+def _objects(row: runs.RunRow, cells: Mapping[str, Cell]) -> list[str]:
     """The names under which verbs on the run, its attempts (they are cancelled) and task instances are recorded."""
     name = f"{row.dag_id}/{row.run_id}"
     found = [f"run:{name}", *(f"attempt:{pk}" for pk in attempts.stopped_attempts(row.id, STOPPED_ASKED))]
-    for cell in tasks.cells([row.id])[row.id].values():
-        indexes = range(min(cell.total, MAPPED_SHOWN)) if cell.states else (NOT_MAPPED,)
+    for cell in cells.values():
+        indexes = (NOT_MAPPED, *(range(min(cell.total, MAPPED_SHOWN)) if cell.states else ()))
         found += [f"task:{name}/{cell.task_id}[{index}]" for index in indexes]
     return found[:OBJECTS_ASKED]

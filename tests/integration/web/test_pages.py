@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,6 +17,7 @@ from django.urls import reverse
 
 from execplane.blobs.files import FileBlobOptions, FileBlobStore
 from execplane.contract.dag import DagSpec, TaskSpec
+from execplane.sdk import xcom
 from execplane.store.models import Attempt, DagRun, TaskInstance, User, XCom
 from execplane.web import wiring
 from tests.conftest import TestClock
@@ -44,6 +46,8 @@ def addresses(attempt: Attempt) -> list[str]:
         reverse("task", args=[dag, run, "check.sums"]),
         reverse("task", args=[dag, run, "mapped"]),
         reverse("mapped-task", args=[dag, run, "mapped", 1]),
+        reverse("task-attempts", args=[dag, run, attempt.task_id]),
+        reverse("mapped-task-attempts", args=[dag, run, "mapped", 1]),
         *(reverse(f"attempt{tab}", args=[attempt.pk]) for tab in ("", "-timeline", "-pod", "-rendered", "-xcoms")),
         *(
             reverse(name)
@@ -190,6 +194,22 @@ def test_an_xcom_is_downloaded_whole_and_never_shown_as_a_page_of_ours(
     assert Client().get(links[0]).status_code == 302
 
 
+def test_an_xcom_is_told_as_people_read_it_and_kept_in_reach_as_it_is_stored(
+    staff: Client, world: Attempt, clock: TestClock
+) -> None:
+    at = xcom.encode({"at": clock.now(), "data": b"\x00\x01"})
+    XCom.objects.create(ti=world.ti, key="when", attempt_no=1, value=at, size_bytes=len(at), at=clock.now())
+
+    page = html.unescape(text(staff, reverse("attempt-xcoms", args=[world.pk])))
+
+    told, _, stored = page.partition('id="xcom-2"')[2].partition("As it is stored")
+    assert f'"at": {clock.now().isoformat(" ")}' in told
+    assert '"data": 2 bytes: 00 01' in told
+    assert "__type__" not in told
+    assert '"__type__": "datetime"' in stored
+    assert page.count("As it is stored") == 1, "what has no tags is stored as it reads"
+
+
 def test_an_xcom_that_is_gone_is_said_to_be(staff: Client, world: Attempt, clock: TestClock, tmp_path: Path) -> None:
     wiring.wire(wiring.Parts(clock=clock, blobs=FileBlobStore(FileBlobOptions(folder=tmp_path))))
     XCom.objects.create(ti=world.ti, key="large", attempt_no=1, blob_sha256="0" * 64, at=clock.now())
@@ -223,15 +243,24 @@ def test_a_task_that_never_started_says_why(staff: Client, world: Attempt) -> No
 
 
 def test_a_failed_run_leads_straight_to_the_tasks_that_failed(staff: Client, world: Attempt) -> None:
-    page = text(staff, reverse("run", args=[world.dag_id, world.run_id]))
     graph = text(staff, reverse("run-graph", args=[world.dag_id, world.run_id]))
 
-    found = page.partition("Failed:")[2].partition("</p>")[0]
-    assert re.findall(r'href="([^"]+)"', found) == [
-        reverse("task", args=[world.dag_id, world.run_id, "t000"]),
-        reverse("task", args=[world.dag_id, world.run_id, "mapped"]) + "?state=failed",
-    ]
+    for page in (text(staff, reverse("run", args=[world.dag_id, world.run_id])), graph):
+        found = page.partition("Failed:")[2].partition("</p>")[0]
+        assert re.findall(r'href="([^"]+)"', found) == [
+            reverse("task", args=[world.dag_id, world.run_id, "t000"]),
+            reverse("task", args=[world.dag_id, world.run_id, "mapped"]) + "?state=failed",
+        ]
+        assert len(re.findall("failed: ?", page, re.IGNORECASE)) == 1, "what failed is said once"
     assert "failed · BashOperator" in graph
+
+
+def test_a_run_that_failed_for_another_reason_says_it_and_what_failed(staff: Client, world: Attempt) -> None:
+    DagRun.objects.filter(run_id=world.run_id).update(reason="marked failed by ada")
+
+    page = text(staff, reverse("run", args=[world.dag_id, world.run_id]))
+
+    assert "<p>marked failed by ada</p><p>Failed: " in page
 
 
 def test_a_task_that_waits_for_its_retry_says_when_it_is_due(staff: Client, world: Attempt, clock: TestClock) -> None:

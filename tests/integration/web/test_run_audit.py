@@ -74,6 +74,13 @@ def test_a_task_instance_whose_run_was_marked_says_so_and_one_that_only_reads_so
     tasks.mark(ADA, world.dag_id, world.run_id, world.task_id, -1, "skipped", clock=clock)
     assert "The task instance was marked skipped by ada." in staff.get(page).content.decode()
 
+    clock.advance(60)
+    tasks.mark(ADA, world.dag_id, world.run_id, "mapped", -1, "failed", clock=clock)
+    mapped = TaskInstance.objects.select_related("dagrun").get(task_id="mapped", map_index=3)
+    whole = reverse("attempt", args=[web_rows.make_attempt(mapped, clock.now()).pk])
+    assert "The task instance was marked failed by ada." in staff.get(whole).content.decode()
+    assert "mark failed" in audit_of(staff, world)
+
     moved_at = clock.now() + timedelta(seconds=60)
     TaskInstance.objects.filter(pk=world.ti_id).update(state="failed", reason="fail_fast", ended_at=moved_at)
     assert "The task instance was" not in staff.get(page).content.decode()

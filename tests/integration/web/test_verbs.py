@@ -98,6 +98,33 @@ def test_marking_asks_first_and_then_marks(staff: Client, world: Attempt) -> Non
     assert TaskInstance.objects.get(dagrun__run_id=world.run_id, task_id="t000").state == "success"
 
 
+def test_a_mapped_task_is_marked_whole_from_its_page(staff: Client, world: Attempt) -> None:
+    names = [world.dag_id, world.run_id, "mapped"]
+    path = reverse("task-mark", args=[*names, "success"])
+    assert f'href="{path}"' in staff.get(reverse("task", args=names)).content.decode()
+
+    asked = staff.get(path).content.decode()
+    answer = staff.post(path, headers=HTMX)
+
+    assert "Mark all of mapped as success" in asked
+    assert "8 task instances" in asked
+    assert "mapped[7]" in asked
+    assert answer["HX-Redirect"] == reverse("task", args=names)
+    assert set(TaskInstance.objects.filter(task_id="mapped").values_list("state", flat=True)) == {"success"}
+    assert "Marked mapped (8 instances) as success." in staff.get("/dags").content.decode()
+
+
+def test_a_single_index_is_marked_alone_and_one_that_is_not_there_is_not_found(staff: Client, world: Attempt) -> None:
+    names = [world.dag_id, world.run_id, "mapped"]
+    asked = staff.get(reverse("mapped-task-mark", args=[*names, 1, "success"])).content.decode()
+    beyond = staff.get(reverse("mapped-task-mark", args=[*names, 99, "success"]))
+
+    assert "Mark mapped[1] as success" in asked
+    assert "1 task instance<" in asked
+    assert beyond.status_code == 404
+    assert "it has 0 to 7" in beyond.content.decode()
+
+
 def test_a_refused_verb_is_a_toast_with_its_hint(staff: Client, world: Attempt) -> None:
     answer = staff.post(reverse("attempt-cancel", args=[world.pk]), headers=HTMX)
 

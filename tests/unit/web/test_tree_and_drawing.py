@@ -38,3 +38,11 @@ def test_a_box_is_as_wide_as_the_longer_of_its_two_lines() -> None:
 
     assert long.sub == "upstream failed · EmptyOperator"
     assert long.box.width > short.box.width
+
+
+def test_ids_that_differ_at_their_ends_are_told_apart_in_their_boxes() -> None:
+    tasks = [TaskSpec(task_id=f"a_task_with_a_long_name_number_{n:03}", operator="BashOperator") for n in range(3)]
+
+    labels = [node.label for node in drawing.graph(spec(*tasks), {}).nodes]
+
+    assert labels == [f"a_task_with_a_l…ame_number_00{n}" for n in range(3)]
