@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from execplane.actions.actor import Actor, demand
@@ -14,6 +15,18 @@ from execplane.store.database import write
 from execplane.store.secrets import SecretBox
 
 _CLOCK = SystemClock()
+_ROWS_A_TRANSACTION = 50
+"""Values have up to a megabyte, and others want to write, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotated:
+    """What a rotation did. `lost`: Variables and Connections that no key opens, as `variable:KEY`, `connection:ID`."""
+
+    variables: int
+    connections: int
+    already: int
+    lost: tuple[str, ...]
 
 
 def set_variable(
@@ -67,3 +80,37 @@ def delete_connection(actor: Actor, conn_id: str, *, clock: Clock = _CLOCK) -> N
         if not secrets.delete_connection(conn_id):
             raise NotFound(f"There is no Connection {conn_id}.")
         audit(actor.name, "delete", f"connection:{conn_id}", now=clock.now())
+
+
+def rotate_fernet_key(
+    actor: Actor,
+    box: SecretBox,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    rows_a_transaction: int = _ROWS_A_TRANSACTION,
+    clock: Clock = _CLOCK,
+) -> Rotated:
+    """Encrypt every Variable and Connection with the newest key, so that the older ones can be dropped.
+
+    In small transactions: ended half-way, what is done stays done, and repeating it does the rest. `progress` is told
+    (done, total) after each.
+    """
+    demand(actor, "rotate the key of Variables and Connections")
+    changed, already, done, total = {"variable": 0, "connection": 0}, 0, 0, secrets.count_sealed()
+    lost: list[str] = []
+    for kind in changed:
+        after = 0
+        while True:
+            with write():
+                found = secrets.reseal(box, kind, after=after, limit=rows_a_transaction)
+                if found is None:
+                    break
+                if found.changed:
+                    audit(actor.name, "rotate", "fernet_keys", now=clock.now(), after={f"{kind}s": found.changed})
+            after = found.last
+            changed[kind] += found.changed
+            already += found.kept
+            lost += [f"{kind}:{name}" for name in found.lost]
+            done += found.changed + found.kept + len(found.lost)
+            progress(done, total)
+    return Rotated(variables=changed["variable"], connections=changed["connection"], already=already, lost=tuple(lost))

@@ -22,13 +22,14 @@ _GROUPS = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the groups and `status`; doing it twice adds nothing."""
+    """Add the groups, `status` and `rotate-fernet-key`; doing it twice adds nothing."""
     known = {group.name for group in app.registered_groups}
     for name, group in _GROUPS.items():
         if name not in known:
             app.add_typer(group, name=name)
     if all(command.callback is not status for command in app.registered_commands):
         app.command()(status)
+        app.command("rotate-fernet-key")(secrets.rotate_fernet_key)
 
 
 def status(

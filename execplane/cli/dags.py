@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from execplane.cli.output import Output, OutputOption, remark, say, show_one, show_rows, table
+from execplane.cli.output import Output, OutputOption, remark, say, show_done, show_one, show_rows, table
 from execplane.cli.session import Acting, acting, parse_conf, parse_date, reading
 
 if TYPE_CHECKING:
@@ -172,29 +172,36 @@ def run_once(
 
 
 @app.command()
-def pause(dag_ids: DagIds) -> None:
+def pause(dag_ids: DagIds, output: OutputOption = Output.TABLE) -> None:
     """Nothing of these DAGs starts any more; what runs goes on. Example: execplane dags pause hello"""
-    with acting() as session:
-        from execplane.actions import dags
-
-        for dag_id in dag_ids:
-            dags.pause(session.actor, dag_id)
-            say(f"Paused {dag_id}.")
+    _set_paused(dag_ids, True, output)
 
 
 @app.command()
-def unpause(dag_ids: DagIds) -> None:
+def unpause(dag_ids: DagIds, output: OutputOption = Output.TABLE) -> None:
     """Let these DAGs start runs and tasks again. Example: execplane dags unpause hello"""
-    with acting() as session:
-        from execplane.actions import dags
+    _set_paused(dag_ids, False, output)
 
-        for dag_id in dag_ids:
-            dags.unpause(session.actor, dag_id)
-            say(f"Unpaused {dag_id}.")
+
+def _set_paused(dag_ids: list[str], paused: bool, output: Output) -> None:
+    """One after the other: what was done before one that does not exist is told."""
+    done: list[str] = []
+    try:
+        with acting() as session:
+            from execplane.actions import dags
+
+            verb = dags.pause if paused else dags.unpause
+            for dag_id in dag_ids:
+                verb(session.actor, dag_id)
+                done.append(dag_id)
+    finally:
+        if done:
+            rows = [{"dag_id": dag_id, "paused": paused} for dag_id in done]
+            show_done(rows, output, [f"{'Paused' if paused else 'Unpaused'} {dag_id}." for dag_id in done])
 
 
 @app.command()
-def refresh() -> None:
+def refresh(output: OutputOption = Output.TABLE) -> None:
     """Ask the running server to look at the DAG folders now. Example: git pull && execplane dags refresh"""
     with acting() as session:
         from execplane.actions import dags
@@ -203,7 +210,8 @@ def refresh() -> None:
         dags.refresh(session.actor)
         now = session.deployment.clock.now()
         parsing = any(loop.name == "parsing" and now - loop.seen_at < _PARSE_SILENCE for loop in loops())
-    say("Asked for a look at the DAG folders.")
+    row = {"requested": True, "parse_loop_is_heard_of": parsing}
+    show_one(row, output, words="Asked for a look at the DAG folders.")
     if not parsing:
         remark("No parse loop has been heard of for a minute: is execplane running? See `execplane status`.")
 

@@ -73,7 +73,7 @@ def follow_run(
 
 
 class _Progress:
-    """A line for each change of a task's state, once."""
+    """A line for each change of a task's state, and for each tenth of a mapped one's instances, once."""
 
     def __init__(self) -> None:
         self._said: dict[str, tuple[str, int, int]] = {}
@@ -83,7 +83,7 @@ class _Progress:
 
         for task_id, found in sorted(cells([run.id])[run.id].items()):
             done = found.states.get("success", 0)
-            now = (found.state, found.try_number, done)
+            now = (found.state, found.try_number, done * 10 // found.total if found.states else 0)
             if self._said.get(task_id, ("none", 0, 0)) != now:
                 self._said[task_id] = now
                 mapped = f" ({done} of {found.total} succeeded)" if found.states else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from execplane.cli.output import harmless
+from execplane.cli.output import harmless, remark
 from execplane.contract.errors import DagImportError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from execplane.contract.dag import DagSpec
     from execplane.sdk.dags import DAG
     from execplane.sdk.loader import LoadedFile
+
+
+_MOST_BROKEN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +36,28 @@ def find_dag(config: Config, target: str, dag_id: str | None) -> FoundDag:
         root = next((f for f in config.dags_folders if path.absolute().is_relative_to(f)), path.absolute().parent)
         return _ready(config, _only(_load(path, root), dag_id), root)
     wanted = dag_id or target
+    broken: list[str] = []
     for file, root in _candidates(config.dags_folders, wanted):
         loaded = _load(file, root)
         if wanted in loaded.dags:
             return _ready(config, loaded.dags[wanted], root)
+        if loaded.error:
+            broken.append(f"{file}: {loaded.error}")
     folders = ", ".join(str(folder) for folder in config.dags_folders)
-    raise NotFound(f"No file in {folders} defines the DAG {wanted}.", hint="Name its file: execplane dags test FILE")
+    raise _not_found(f"No file in {folders} defines the DAG {wanted}", broken)
+
+
+def _not_found(message: str, broken: list[str]) -> NotFound:
+    """Files that cannot be imported may define it: those that mention it come first."""
+    hint = "Name its file: execplane dags test FILE"
+    if not broken:
+        return NotFound(f"{message}.", hint=hint)
+    for line in broken[:_MOST_BROKEN]:
+        remark(harmless(line))
+    if len(broken) > _MOST_BROKEN:
+        remark(f"… and {len(broken) - _MOST_BROKEN} more.")
+    files = "the file above, which" if len(broken) == 1 else "one of the files above, which"
+    return NotFound(f"{message}, unless it is {files} cannot be imported.", hint=hint)
 
 
 def _candidates(folders: list[Path], dag_id: str) -> Iterator[tuple[Path, Path]]:

@@ -126,7 +126,7 @@ class LocalRun:
         self.interval = manual_interval(self.found.spec.timetable, moment)
         self.run_id = make_run_id(RunType.MANUAL, moment)
         self.compiled: CompiledDag = compile_dag(self.found.spec)
-        self.services = MemoryServices(self.mapped_lengths)
+        self.services = MemoryServices(self.found.spec.dag_id, self.run_id, self.mapped_lengths)
         self.queue: deque[Launch] = deque()
         self.timings: dict[int, _Timing] = {}
         self.stopped = False

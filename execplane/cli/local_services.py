@@ -11,7 +11,8 @@ class MemoryServices:
     """The sdk's Services. Variables and Connections come from AIRFLOW_VAR_… and AIRFLOW_CONN_…, which the sdk reads
     first. `own` is the instance that runs."""
 
-    def __init__(self, mapped_lengths: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, dag_id: str, run_id: str, mapped_lengths: Callable[[], dict[str, int]]) -> None:
+        self._run = (dag_id, run_id)
         self._mapped_lengths = mapped_lengths
         self._xcoms: dict[tuple[str, int, str], XComValue] = {}
         self._variables: dict[str, SecretValue] = {}
@@ -27,6 +28,8 @@ class MemoryServices:
 
     def xcom_pull(self, request: XComPull) -> XComValues:
         """Only this run exists, so other DAGs and runs have pushed nothing."""
+        if (request.dag_id or self._run[0], request.run_id or self._run[1]) != self._run:
+            return XComValues(values=())
         task_ids = request.task_ids or (self.own[0],)
         found = [
             value

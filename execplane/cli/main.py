@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from execplane.cli.output import Output, OutputOption, show_one
 from execplane.contract.errors import (
     ConfigError,
     Conflict,
@@ -135,11 +136,11 @@ def migrate() -> None:
 
 
 @app.command()
-def version() -> None:
-    """The version of execplane."""
+def version(output: OutputOption = Output.TABLE) -> None:
+    """The version of execplane. Example: execplane version"""
     from execplane import __version__
 
-    typer.echo(__version__)
+    show_one({"version": __version__}, output, words=__version__)
 
 
 def _configure_logging() -> None:

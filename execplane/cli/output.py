@@ -50,15 +50,27 @@ def show_rows(
         remark(empty)
 
 
-def show_one(row: Mapping[str, Any], output: Output, *, fields: Sequence[str] = ()) -> None:
-    """One thing: a line per field; `fields` limits and orders what the table shows."""
+def show_one(row: Mapping[str, Any], output: Output, *, fields: Sequence[str] = (), words: str = "") -> None:
+    """One thing: a line per field; `fields` limits and orders what the table shows, `words` say it instead."""
     if output is not Output.TABLE:
         _structured(row, output)
+        return
+    if words:
+        say(words)
         return
     shown = [(name, row[name]) for name in (fields or row) if row[name] not in (None, "", [], {})]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         say(f"{name.replace('_', ' '):<{width}}{_GAP}{cell(value)}")
+
+
+def show_done(rows: Sequence[Mapping[str, Any]], output: Output, words: Sequence[str]) -> None:
+    """What a verb did to each of several things: `words`, a line each, or the rows."""
+    if output is not Output.TABLE:
+        _structured(list(rows), output)
+        return
+    for line in words:
+        say(line)
 
 
 def _structured(value: Any, output: Output) -> None:

@@ -1,4 +1,5 @@
-"""`execplane variables …` and `execplane connections …`: set, list and delete; values are never printed."""
+"""`execplane variables …`, `execplane connections …`: set, list and delete; `execplane rotate-fernet-key`: encrypt them
+anew. Values are never printed."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from execplane.cli.output import Output, OutputOption, say, show_rows
+from execplane.cli.output import Output, OutputOption, remark, show_one, show_rows
 from execplane.cli.session import acting, reading
 from execplane.contract.errors import ExecplaneError, InvalidInput
 
@@ -28,23 +29,24 @@ def set_variable(
     key: Key,
     value: Annotated[str, typer.Argument(metavar="VALUE", help=f"The value, {_STDIN}.")],
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a Variable or change it. Example: execplane variables set table orders"""
     with acting() as session:
         from execplane.actions import secrets
 
         secrets.set_variable(session.actor, session.deployment.secrets, key, _value(value), description)
-    say(f"The Variable {key} is set.")
+    show_one({"key": key, "set": True}, output, words=f"The Variable {key} is set.")
 
 
 @variables.command("delete")
-def delete_variable(key: Key) -> None:
+def delete_variable(key: Key, output: OutputOption = Output.TABLE) -> None:
     """Example: execplane variables delete table"""
     with acting() as session:
         from execplane.actions import secrets
 
         secrets.delete_variable(session.actor, key)
-    say(f"The Variable {key} is deleted.")
+    show_one({"key": key, "deleted": True}, output, words=f"The Variable {key} is deleted.")
 
 
 @variables.command("list")
@@ -57,6 +59,7 @@ def list_variables(output: OutputOption = Output.TABLE) -> None:
 def set_connection(
     conn_id: ConnId,
     connection: Annotated[str, typer.Argument(metavar="URI|JSON", help=f"As in Airflow: a URI or JSON, {_STDIN}.")],
+    output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a Connection or change it. Example: execplane connections set db postgres://user:password@host:5432/orders"""
     from execplane.sdk import Connection
@@ -72,23 +75,52 @@ def set_connection(
         from execplane.actions import secrets
 
         secrets.set_connection(session.actor, session.deployment.secrets, conn_id, fields)
-    say(f"The Connection {conn_id} is set.")
+    show_one({"conn_id": conn_id, "set": True}, output, words=f"The Connection {conn_id} is set.")
 
 
 @connections.command("delete")
-def delete_connection(conn_id: ConnId) -> None:
+def delete_connection(conn_id: ConnId, output: OutputOption = Output.TABLE) -> None:
     """Example: execplane connections delete db"""
     with acting() as session:
         from execplane.actions import secrets
 
         secrets.delete_connection(session.actor, conn_id)
-    say(f"The Connection {conn_id} is deleted.")
+    show_one({"conn_id": conn_id, "deleted": True}, output, words=f"The Connection {conn_id} is deleted.")
 
 
 @connections.command("list")
 def list_connections(output: OutputOption = Output.TABLE) -> None:
     """Ids and descriptions. Example: execplane connections list"""
     _list("connection", "conn_id", output)
+
+
+def rotate_fernet_key(output: OutputOption = Output.TABLE) -> None:
+    """Encrypt all Variables and Connections anew with the first of EXECPLANE_FERNET_KEYS, so that the others can go.
+
+    Ended half-way or repeated, it does what is left. Exit code 1: some can be opened with none of the keys.
+    Example: execplane rotate-fernet-key
+    """
+    with acting() as session:
+        from execplane.actions import secrets
+
+        done = secrets.rotate_fernet_key(session.actor, session.deployment.secrets, progress=_tell)
+    row = {
+        "variables": done.variables,
+        "connections": done.connections,
+        "already": done.already,
+        "lost": list(done.lost),
+    }
+    anew = f"Encrypted anew: Variables {done.variables}, Connections {done.connections}"
+    show_one(row, output, words=f"{anew}; with the newest key already: {done.already}.")
+    for name in done.lost:
+        remark(f"None of EXECPLANE_FERNET_KEYS opens {name}: add the key that does, or set it again.")
+    if done.lost:
+        raise typer.Exit(1)
+
+
+def _tell(done: int, total: int) -> None:
+    if done < total:
+        remark(f"  {done} of {total}")
 
 
 def _list(kind: str, name: str, output: Output) -> None:

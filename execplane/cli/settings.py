@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from execplane.cli.output import Output, OutputOption, remark, say, show_one, show_rows
+from execplane.cli.output import Output, OutputOption, remark, show_one, show_rows
 
 app = typer.Typer(help="Settings: list, explain, make keys.", no_args_is_help=True)
 
@@ -60,14 +60,16 @@ def explain(
 
 
 @app.command("new-fernet-key")
-def new_fernet_key() -> None:
-    """A new key to encrypt Variables and Connections with; put it first in EXECPLANE_FERNET_KEYS.
+def new_fernet_key(output: OutputOption = Output.TABLE) -> None:
+    """A new key to encrypt Variables and Connections with; put it first in EXECPLANE_FERNET_KEYS, restart, and call
+    `execplane rotate-fernet-key`.
 
     Example: EXECPLANE_FERNET_KEYS="$(execplane config new-fernet-key),$OLD_KEYS"
     """
     from cryptography.fernet import Fernet
 
-    say(Fernet.generate_key().decode())
+    key = Fernet.generate_key().decode()
+    show_one({"fernet_key": key}, output, words=key)
 
 
 def _rows() -> list[dict[str, Any]]:

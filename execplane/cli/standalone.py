@@ -160,8 +160,16 @@ def _run_web(deployment: Deployment, server: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
     )
+    running = uvicorn.Server(options)
+
+    def leave(*_: object) -> None:
+        running.should_exit = True
+
+    # uvicorn sends itself the signal again once it has shut down, and a SIGTERM with nobody to take it ends the
+    # process there and then: its loops would neither be closed nor give back their leases.
+    signal.signal(signal.SIGTERM, leave)
     try:
-        uvicorn.Server(options).run(sockets=[server])
+        running.run(sockets=[server])
     finally:
         application.close()
 

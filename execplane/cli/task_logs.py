@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from execplane.cli.output import harmless, remark, say
-from execplane.contract.errors import NotFound
+from execplane.cli.output import Output, harmless, remark, say
+from execplane.contract.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from execplane.compose import Deployment
-    from execplane.contract.logs import LogGap, LogPage
+    from execplane.contract.logs import LogGap, LogPage, LogRecord
     from execplane.logs.chain import LogReader
     from execplane.logs.pages import Produced
     from execplane.store.queries.attempts import AttemptRow
@@ -22,13 +24,31 @@ _POLL_SECONDS = 1.0
 _MOST_ATTEMPTS = 1000
 
 
+class Form(Enum):
+    """How lines are printed: each in a form that can be followed, and all of them one document of that form."""
+
+    TEXT = "text"
+    JSON_LINES = "a JSON object per line"
+    JSON = "a JSON array"
+    YAML = "a YAML list"
+
+
+def form(output: Output, *, as_json: bool) -> Form:
+    """The form that --output and --json ask for. Raises InvalidInput when they ask for two."""
+    if as_json and output is not Output.TABLE:
+        raise InvalidInput("--json and --output ask for different forms.", hint="Give one of them.")
+    if as_json:
+        return Form.JSON_LINES
+    return {Output.TABLE: Form.TEXT, Output.JSON: Form.JSON, Output.YAML: Form.YAML}[output]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     follow: bool = False
     tail: int | None = None
     level: str = ""
     search: str = ""
-    as_json: bool = False
+    form: Form = Form.TEXT
 
 
 def find_attempt(
@@ -74,23 +94,23 @@ def _print_pages(deployment: Deployment, attempt_id: int, asked: Asked, wake: th
     reader: LogReader = deployment.logs
     show = Filter(search=asked.search, level=asked.level)
     offset = -asked.tail if asked.tail else 0
-    printed = False
-    while True:
-        if wake is not None:
-            wake.clear()
-        # Read before the log: lines that come in between are then read once more, never missed.
-        row = get_attempt(attempt_id)
-        page = reader.read(row.key, offset=offset, limit=_PAGE_LINES, produced=_produced(row), show=show)
-        for line in _lines(page, as_json=asked.as_json, said_before=not row.is_ended and wake is not None):
-            say(line)
-            printed = True
-        advanced = page.next_offset > max(offset, 0)
-        offset = page.next_offset
-        if page.complete or (wake is None and not advanced):
-            break
-        if wake is not None and not advanced:
-            wake.wait(_POLL_SECONDS)
-    if not printed:
+    printer = _Printer(asked.form)
+    with closing(printer):  # a Ctrl-C ends what is followed, and leaves a document
+        while True:
+            if wake is not None:
+                wake.clear()
+            # Read before the log: lines that come in between are then read once more, never missed.
+            row = get_attempt(attempt_id)
+            page = reader.read(row.key, offset=offset, limit=_PAGE_LINES, produced=_produced(row), show=show)
+            for found in _in_order(page, said_before=not row.is_ended and wake is not None):
+                printer.show(found)
+            advanced = page.next_offset > max(offset, 0)
+            offset = page.next_offset
+            if page.complete or (wake is None and not advanced):
+                break
+            if wake is not None and not advanced:
+                wake.wait(_POLL_SECONDS)
+    if not printer.printed:
         remark(f"The log has no {'such ' if show else ''}line{'' if row.is_ended else ' yet'}: {row.state}.")
 
 
@@ -106,32 +126,65 @@ def _produced(row: AttemptRow) -> Produced:
     return Produced(lines=row.log_offset, ended=row.is_ended, reported=reported)
 
 
-def _lines(page: LogPage, *, as_json: bool, said_before: bool) -> Iterator[str]:
-    """The page's lines in order, its gaps between them. A gap while lines still arrive may yet be filled."""
+def _in_order(page: LogPage, *, said_before: bool) -> Iterator[LogRecord | LogGap]:
+    """The page's lines, its gaps between them. A gap while lines still arrive may yet be filled."""
     gaps = {} if said_before else {gap.after_offset: gap for gap in page.gaps}
     first = page.records[0].offset if page.records else None
     for after in sorted(gaps):
         if first is None or after < first:
-            yield _gap(gaps.pop(after), as_json)
+            yield gaps.pop(after)
     for record in page.records:
-        if as_json:
+        yield record
+        for after in [after for after in gaps if after <= record.offset]:
+            yield gaps.pop(after)
+    for after in sorted(gaps):
+        yield gaps[after]
+
+
+class _Printer:
+    """Prints lines as they come."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+        self.printed = False
+
+    def show(self, found: LogRecord | LogGap) -> None:
+        if self._form is Form.TEXT:
+            say(_text(found))
+        elif self._form is Form.YAML:
+            import msgspec
+            import yaml
+
+            say(yaml.safe_dump([msgspec.to_builtins(_plain(found))], sort_keys=False, allow_unicode=True).rstrip("\n"))
+        else:
             import msgspec
 
-            yield msgspec.json.encode(record).decode()
-        else:
-            level = "" if record.stream != "log" else f"{record.level} - "
-            yield f"[{record.at.strftime('%Y-%m-%d %H:%M:%S.%f')[:-3]}Z] {level}{harmless(record.message)}"
-        for after in [after for after in gaps if after <= record.offset]:
-            yield _gap(gaps.pop(after), as_json)
-    for after in sorted(gaps):
-        yield _gap(gaps[after], as_json)
+            line = msgspec.json.encode(_plain(found)).decode()
+            say(line if self._form is Form.JSON_LINES else f"{',' if self.printed else '['}{line}")
+        self.printed = True
+
+    def close(self) -> None:
+        """Nothing more comes: the document is ended."""
+        if self._form is Form.JSON:
+            say("]" if self.printed else "[]")
+        elif self._form is Form.YAML and not self.printed:
+            say("[]")
 
 
-def _gap(gap: LogGap, as_json: bool) -> str:
-    if as_json:
-        import msgspec
+def _plain(found: LogRecord | LogGap) -> object:
+    from execplane.contract.logs import LogGap
 
-        return msgspec.json.encode({"missing_after": gap.after_offset, "count": gap.count}).decode()
-    if gap.count is None:
-        return "--- What came after this line is not known: the worker ended without a report."
-    return f"--- {gap.count} line{'s' if gap.count != 1 else ''} after line {gap.after_offset} did not arrive."
+    return {"missing_after": found.after_offset, "count": found.count} if isinstance(found, LogGap) else found
+
+
+def _text(found: LogRecord | LogGap) -> str:
+    from execplane.contract.logs import LogGap
+
+    if isinstance(found, LogGap):
+        if found.count is None:
+            return "--- What came after this line is not known: the worker ended without a report."
+        return (
+            f"--- {found.count} line{'s' if found.count != 1 else ''} after line {found.after_offset} did not arrive."
+        )
+    level = "" if found.stream != "log" else f"{found.level} - "
+    return f"[{found.at.strftime('%Y-%m-%d %H:%M:%S.%f')[:-3]}Z] {level}{harmless(found.message)}"

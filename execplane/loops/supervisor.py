@@ -198,9 +198,11 @@ class Supervisor:
         return [runner.report for runner in self.runners]
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
-        """Let each loop finish its tick, then close it; leases are given back."""
+        """Let each loop finish its tick, then close it; leases are given back. The last one is stopped after all
+        others: it is the one that tells of them."""
         self._stopping.set()
-        for runner in self.runners:
-            runner.stop()
-        for thread in self._threads.values():
-            thread.join(timeout=timeout_seconds)
+        for group in (self.runners[:-1], self.runners[-1:]):
+            for runner in group:
+                runner.stop()
+            for runner in group:
+                self._threads[runner.loop.name].join(timeout=timeout_seconds)

@@ -75,6 +75,11 @@ class DAG:
         self.timezone: tzinfo = self._settle_dates()
         if not any(name in given for name in ("schedule", "schedule_interval", "timetable")):
             scope.warn(f"{what} has no schedule, so it runs only by hand (Airflow 2 would run it daily).")
+        if "concurrency" in given and self.max_active_runs > 1:
+            scope.warn(
+                f"{what}: concurrency limits each run by itself here, as max_active_tasks does in Airflow 3, not all "
+                "runs together, as in Airflow 1 and 2. For those use a pool, or max_active_runs=1."
+            )
 
     def _settle_dates(self) -> tzinfo:
         """The DAG's time zone is its start date's; naive dates are in it (UTC when there is none)."""

@@ -69,8 +69,7 @@ class DecoratedBash(PythonOperator):
         command = self.call(context)
         if not isinstance(command, str) or not command.strip():
             raise TypeError(f"A @task.bash function returns the command as text, not {command!r}.")
-        bash = {name: value for name, value in self._bash.items() if value is not None}
-        self._inner = BashOperator.make_detached({"task_id": self.label, "bash_command": command, **bash})
+        self._inner = BashOperator.make_detached({"task_id": self.label, "bash_command": command, **self._bash})
         self._inner.render_template_fields(context)
         return self._inner.execute(context)
 

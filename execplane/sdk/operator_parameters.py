@@ -35,7 +35,7 @@ _SHELL = (
     _P(name="append_env", takes="bool", default=False, effect="env is added to the worker's environment instead."),
     _P(name="output_encoding", takes="codec", default="utf-8", effect="How the output is read."),
     _P(name="skip_on_exit_code", takes="int, list or None", default=99, effect="Exit codes that skip the task."),
-    _P(name="cwd", takes="folder (template)", effect="Where the command runs; it must exist."),
+    _P(name="cwd", takes="folder (template)", effect="Where it runs; unset: a fresh folder, removed afterwards."),
     _P(name="output_processor", takes="callable", effect="Turns the last line into the result."),
 )
 _SENSOR = (

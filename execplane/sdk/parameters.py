@@ -313,7 +313,7 @@ DAG: tuple[Parameter, ...] = (
         name="end_date",
         takes="datetime",
         check=checks.optional(checks.moment),
-        effect="No run is scheduled after it.",
+        effect="No run is scheduled after it; unset: after the latest of its tasks' end dates, if every task has one.",
     ),
     _P(
         name="timetable_semantics",
@@ -340,7 +340,8 @@ DAG: tuple[Parameter, ...] = (
         check=checks.whole(1),
         default=16,
         aliases=("concurrency",),
-        effect="Task instances at once, in one run.",
+        effect="Task instances at once in one run, as in Airflow 3 (in 1 and 2: in all runs together, so `concurrency` "
+        "warns at import where several runs may be active).",
     ),
     _P(
         name="dagrun_timeout",

@@ -68,7 +68,7 @@ def _serialise(dag: DAG, bundle_root: str, defaults: Defaults) -> DagSpec:
         owner_links={str(name): str(link) for name, link in dag.owner_links.items()},
         timetable=spec,
         start_date=_utc(start),
-        end_date=_utc(dag.aware(_again(dag, _DAG_BY_NAME, "end_date"))),
+        end_date=_utc(_end(dag, tasks)),
         catchup=defaults.catchup if dag.catchup is None else _again(dag, _DAG_BY_NAME, "catchup"),
         max_active_runs=_again(dag, _DAG_BY_NAME, "max_active_runs"),
         max_active_tasks=_again(dag, _DAG_BY_NAME, "max_active_tasks"),
@@ -138,6 +138,15 @@ def _start(dag: DAG, tasks: list[TaskSpec]) -> datetime | None:
         return dag.aware(checks.moment(default))
     starts = [task.start_date for task in tasks if task.start_date is not None]
     return min(starts) if starts else None
+
+
+def _end(dag: DAG, tasks: list[TaskSpec]) -> datetime | None:
+    """The DAG's end: its own, else the latest of its tasks' where every task has one; default_args' is the tasks'."""
+    own = dag.aware(_again(dag, _DAG_BY_NAME, "end_date"))
+    if own is not None:
+        return own
+    ends = [task.end_date for task in tasks if task.end_date is not None]
+    return max(ends) if ends and len(ends) == len(tasks) else None
 
 
 def _doc(dag: DAG) -> str:

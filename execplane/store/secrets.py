@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -26,12 +27,13 @@ class SecretBox:
 
     def __init__(self, keys: list[str]) -> None:
         try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
+            fernets = [Fernet(key) for key in keys]
         except ValueError:
             raise ConfigError(
                 "EXECPLANE_FERNET_KEYS holds something that is not a Fernet key.",
                 hint="Make one with `execplane config new-fernet-key`.",
             ) from None
+        self._newest, self._fernet = fernets[0], MultiFernet(fernets)
 
     def seal(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())
@@ -46,8 +48,12 @@ class SecretBox:
                 hint="Add the old key behind the new one, or set the value again.",
             ) from None
 
-    def rotate(self, sealed: bytes) -> bytes:
-        return self._fernet.rotate(sealed)
+    def has_newest_key(self, sealed: bytes) -> bool:
+        try:
+            self._newest.decrypt(sealed)
+        except InvalidToken:
+            return False
+        return True
 
 
 def _check(model: type[Variable | Connection], texts: Mapping[str, str]) -> None:
@@ -156,6 +162,45 @@ def names(kind: str, *, limit: int = 1000) -> list[tuple[str, str]]:
     if kind == "variable":
         return list(Variable.objects.order_by("key").values_list("key", "description")[:limit])
     return list(Connection.objects.order_by("conn_id").values_list("conn_id", "description")[:limit])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resealed:
+    """Some rows, looked at in the order of their ids. `last`: the id to go on after."""
+
+    last: int
+    changed: int = 0
+    kept: int = 0
+    lost: tuple[str, ...] = ()
+    """Names of those that no key opens."""
+
+
+def reseal(box: SecretBox, kind: str, *, after: int, limit: int) -> Resealed | None:
+    """Seal the next Variables ("variable") or Connections ("connection") with the newest key, where they are not;
+    inside the caller's `write()`. None: there are no more."""
+    rows = Variable.objects if kind == "variable" else Connection.objects
+    name, column = ("key", "value") if kind == "variable" else ("conn_id", "secret")
+    # Locked, so that a value which is being set meanwhile is not overwritten with the one before.
+    found = rows.select_for_update().filter(pk__gt=after).order_by("pk").values_list("pk", name, column)[:limit]
+    last, changed, kept, lost = 0, 0, 0, []
+    for last, label, value in found:
+        sealed = bytes(value)
+        if box.has_newest_key(sealed):
+            kept += 1
+            continue
+        try:
+            text = box.open(sealed, label)
+        except ConfigError:
+            lost.append(label)
+            continue
+        rows.filter(pk=last).update(**{column: box.seal(text)})
+        changed += 1
+    return Resealed(last=last, changed=changed, kept=kept, lost=tuple(lost)) if last else None
+
+
+def count_sealed() -> int:
+    """How many rows `reseal` goes through."""
+    return Variable.objects.count() + Connection.objects.count()
 
 
 def record_access(attempt_id: int, kind: str, name: str, *, found: bool, now: datetime) -> None:

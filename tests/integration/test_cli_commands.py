@@ -274,7 +274,8 @@ def test_attempts_are_listed_the_living_first() -> None:
     save_attempt(pk, "load", state="queued", not_claimed_reason="pool full")
     states = [row["state"] for row in execplane("attempts", "list", "-o", "json").json]
     assert states == ["queued", "failed"]
-    assert [r["state"] for r in execplane("attempts", "list", "--category", "oom_killed", "-o", "json").json] == ["failed"]
+    killed = execplane("attempts", "list", "--category", "oom_killed", "-o", "json").json
+    assert [row["state"] for row in killed] == ["failed"]
     assert [r["state"] for r in execplane("attempts", "list", "--state", "queued", "-o", "json").json] == ["queued"]
     by_task = execplane("attempts", "list", "orders", "r1", "extract", "-o", "json").json
     assert [row["task_id"] for row in by_task] == ["extract"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from execplane.config import current
 from tests.integration.cli_runner import Said, execplane
 
 BRANCHES = """
@@ -90,6 +91,33 @@ def test_xcoms_mapping_params_and_branches_work_as_in_a_real_run(tmp_path: Path)
     assert "printed by the task" in said.err, "what tasks print must not stand in the JSON"
 
 
+def test_other_dags_and_other_runs_have_pushed_nothing(tmp_path: Path) -> None:
+    said = try_out(
+        tmp_path,
+        """
+from execplane import dag, task
+
+@dag(schedule=None)
+def alone():
+    @task
+    def push():
+        return 7
+
+    @task
+    def pull(ti):
+        assert ti.xcom_pull("push") == 7
+        assert ti.xcom_pull("push", dag_id="alone") == 7
+        assert ti.xcom_pull("push", dag_id="another") is None
+        assert ti.xcom_pull("push", run_id="another") is None
+
+    push() >> pull()
+
+alone()
+""",
+    )
+    assert said.code == 0, said.err
+
+
 def test_the_conf_reaches_the_params_and_a_bad_one_is_refused(tmp_path: Path) -> None:
     assert try_out(tmp_path, BRANCHES, "--conf", '{"rows": 3}').code == 1, "0 + 2 + 4 is not 2"
     assert try_out(tmp_path, BRANCHES, "--conf", '{"rows": ').code == 2
@@ -145,3 +173,26 @@ def test_a_file_or_an_id_that_does_not_exist_is_named() -> None:
     said = execplane("dags", "test", "no_such_dag")
     assert said.code == 3
     assert "no_such_dag" in said.err
+
+
+def test_an_id_whose_file_cannot_be_imported_is_answered_with_the_error_its_file_and_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "dags"
+    folder.mkdir()
+    (folder / "zoo.py").write_text("from execplane import DAG\nimport nowhere_to_be_found\nDAG('lost')\n")
+    for number in range(7):
+        (folder / f"other{number}.py").write_text("from execplane import DAG\nDAG(\n")
+    config = current().model_copy(update={"dags_folders": [folder]})
+    monkeypatch.setattr("execplane.config.current", lambda: config)
+
+    said = execplane("dags", "test", "lost")
+
+    first, *others, more, answer, hint = said.err.splitlines()
+    assert said.code == 3
+    assert first.startswith(f"{folder / 'zoo.py'}: zoo.py, line 2: there is no module 'nowhere_to_be_found' here.")
+    assert len(others) == 4
+    assert all("line 2: syntax error" in line for line in others)
+    assert more == "… and 3 more."
+    assert "defines the DAG lost, unless it is one of the files above, which cannot be imported." in answer
+    assert "execplane dags test FILE" in hint

@@ -20,7 +20,7 @@ from execplane.scheduler.loop import SchedulerLoop, SchedulerOptions
 from execplane.store import dag_versions
 from execplane.store.dag_versions import FileResult
 from execplane.store.deployment import identity
-from execplane.store.models import Dag, DagRun, TaskInstance
+from execplane.store.models import Attempt, Dag, DagRun, TaskInstance
 from execplane.store.transitions import clearing, runs
 from tests.conftest import TestClock
 from tests.integration.store.conftest import new_run, save_dag
@@ -218,3 +218,22 @@ def test_an_unpause_that_commits_while_a_run_is_read_is_not_missed(
     assert loop.decide_one(clock.now())
 
     assert (DagRun.objects.get().state, DagRun.objects.get().reason) == ("running", "")
+
+
+def test_a_queue_decides_which_executor_launches_unless_the_task_names_its_own(clock: TestClock, db: None) -> None:
+    identity(clock.now())
+    options = SchedulerOptions(default_executor="local", queue_executors={"gpu": "kubernetes"})
+    loop = SchedulerLoop(options, Calendar(), clock, "scheduler")
+    tasks = (
+        WORK,
+        TaskSpec(task_id="by_queue", operator="BashOperator", queue="gpu"),
+        TaskSpec(task_id="by_name", operator="BashOperator", queue="gpu", executor="sequential"),
+    )
+    version = save_dag(DagSpec(dag_id="one", file="d.py", tasks=tasks), clock.now())
+    runs.create_run(new_run("one", version, "r", clock.now()), now=clock.now())
+    DagRun.objects.update(decide_at=clock.now())
+
+    tick(loop, clock)
+
+    found = dict(Attempt.objects.values_list("task_id", "executor"))
+    assert found == {"t": "local", "by_queue": "kubernetes", "by_name": "sequential"}

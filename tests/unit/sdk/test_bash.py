@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from execplane.sdk import BashOperator, task
+from execplane.sdk import BashOperator, masking, task
+from execplane.sdk.exceptions import AirflowTaskTerminated
+from execplane.sdk.log import TASK_LOGGER
 from tests.parts.eventually import eventually
 from tests.unit.sdk.building import claim, new_dag, result, run_task
 
@@ -18,6 +21,26 @@ def bash(command: str, **kwargs: Any) -> Any:
     with new_dag() as dag:
         BashOperator(task_id="bash", bash_command=command, **kwargs)
     return run_task(dag, "bash")
+
+
+def told_to_stop_when_ready(command: str) -> Any:
+    """The order to stop comes as soon as the command has said "ready", however busy the machine is."""
+
+    class Order(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == "ready":
+                raise AirflowTaskTerminated("It is ready.")
+
+    handler, logger = Order(), logging.getLogger(TASK_LOGGER)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        outcome = bash(command)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    assert outcome.outcome == "terminated"
+    return outcome
 
 
 @pytest.mark.parametrize(
@@ -75,6 +98,40 @@ def test_an_env_value_that_is_not_text_fails_with_its_name() -> None:
     assert "env['COUNT'] is 3" in bash("true", env={"COUNT": 3}).reason
 
 
+def test_the_log_names_the_command_before_and_the_exit_code_after_its_output(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        bash("echo one; exit 3", retries=0)
+    running, said, ended = caplog.messages[:3]
+    assert (said, ended) == ("one", "Command exited with return code 3")
+    assert running.startswith("Running command: ['")
+    assert running.endswith("bash', '-c', 'echo one; exit 3']")
+
+
+def test_a_secret_in_the_command_is_hidden_however_it_is_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    masking.learn("it's\nme")
+    with caplog.at_level(logging.INFO):
+        bash("# it's\nme")
+    assert caplog.messages[0].endswith("'-c', '# ***']")
+
+
+def test_without_cwd_each_runs_in_a_fresh_folder_that_is_gone_afterwards() -> None:
+    with new_dag() as dag:
+        BashOperator(task_id="plain", bash_command="touch left; ls -A; pwd")
+        task.bash(task_id="decorated")(lambda: "touch left; ls -A; pwd")()
+    found = [result(run_task(dag, task_id)) for task_id in ("plain", "plain", "decorated")]
+    assert len(set(found)) == 3
+    assert not any(Path(folder).exists() for folder in found)
+    assert os.getcwd() not in found
+
+
+def test_the_fresh_folder_is_gone_after_a_failure_and_a_stop(tmp_path: Path) -> None:
+    mark = tmp_path / "where"
+    assert bash(f"pwd > {mark}; exit 1").outcome == "failed"
+    assert not Path(mark.read_text().strip()).exists()
+    told_to_stop_when_ready(f"pwd > {mark}; echo ready; sleep 60")
+    assert not Path(mark.read_text().strip()).exists()
+
+
 def test_cwd_is_where_it_runs_and_must_exist(tmp_path: Path) -> None:
     assert result(bash("pwd -P", cwd=str(tmp_path))) == str(tmp_path.resolve())
     assert "is not a folder" in bash("true", cwd=str(tmp_path / "missing")).reason
@@ -96,6 +153,42 @@ def test_a_timeout_ends_the_command_and_its_children(tmp_path: Path) -> None:
     left = [int(pid) for pid in pids.read_text().split()]
     assert len(left) == 2
     eventually(lambda: not any(alive(pid) for pid in left), 10)
+
+
+def test_what_a_command_prints_while_it_is_ended_reaches_the_log_and_ends_it_no_sooner(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mark = tmp_path / "cleaned"
+    with caplog.at_level(logging.INFO):
+        told_to_stop_when_ready(
+            f"trap 'echo cleaning; printf %0100000d 0; echo; touch {mark}; exit 4' TERM; echo ready; sleep 47 & wait"
+        )
+    assert mark.exists()
+    # The second line is more than a pipe holds.
+    assert {"cleaning", "0" * 100_000, "Command exited with return code 4"} <= set(caplog.messages)
+
+
+def test_a_command_that_is_told_to_stop_has_most_of_the_grace_to_clean_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("execplane.sdk.operators.bash._TERM_SECONDS", 0.1)
+    mark = tmp_path / "cleaned"
+    told_to_stop_when_ready(f"trap 'sleep 1; touch {mark}; exit' TERM; echo ready; sleep 47 & wait")
+    assert mark.exists()
+
+
+def test_a_child_of_a_command_without_a_trap_may_clean_up_too(tmp_path: Path) -> None:
+    mark = tmp_path / "cleaned"
+    child = f"trap 'sleep 0.3; echo cleaned; touch {mark}; exit' TERM; echo ready; sleep 47 & wait"
+    told_to_stop_when_ready(f'bash -c "{child}"; true')
+    assert mark.exists()
+
+
+def test_a_daemon_that_keeps_the_output_open_does_not_keep_the_task(tmp_path: Path) -> None:
+    pid, before = tmp_path / "pid", threading.active_count()
+    told_to_stop_when_ready(f"setsid bash -c 'echo $$ > {pid}; echo ready; exec sleep 47' & sleep 47")
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    eventually(lambda: threading.active_count() == before, 10)
 
 
 def alive(pid: int) -> bool:
@@ -156,3 +249,14 @@ def test_the_decorator_runs_the_command_that_the_function_gives() -> None:
         greet(7)
     assert result(run_task(dag, "greet")) == "hello world 2024-01-02 run"
     assert run_task(dag, "greet__1").outcome == "skipped"
+
+
+def test_the_decorator_takes_none_for_no_exit_code_that_skips() -> None:
+    with new_dag() as dag:
+
+        @task.bash(skip_on_exit_code=None)
+        def leave() -> str:
+            return "exit 99"
+
+        leave()
+    assert run_task(dag, "leave").outcome == "failed"
