@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.parts.eventually import eventually, scaled
+from tests.parts.leftovers import marked_environment
 from tests.parts.ports import free_ports
 
 COMMAND = str(Path(sys.executable).parent / "execplane")
@@ -34,6 +35,7 @@ class Standalone:
         inherited.pop("PYTHONDONTWRITEBYTECODE", None)
         self.environment = {
             **inherited,
+            **marked_environment(),
             "EXECPLANE_HOME": str(home),
             "EXECPLANE_DAGS_FOLDERS": str(dags),
             "EXECPLANE_WEB__PORT": str(self.port),
