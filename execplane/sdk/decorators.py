@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import typing
@@ -106,12 +107,15 @@ class TaskFactory:
         self.operator_class = operator_class
         self.function = function
         self.given = given
-        known = _known(operator_class)
-        for name in given:
-            if name not in known:
-                raise unknown_parameter(f"{operator_class.shown_as} {function.__name__!r}", name, known)
+        self._check_names(given)
         if "multiple_outputs" not in given and operator_class is DecoratedPython and _has_multiple_outputs(function):
             self.given = {**given, "multiple_outputs": True}
+
+    def _check_names(self, given: Mapping[str, Any]) -> None:
+        known = _known(self.operator_class)
+        for name in given:
+            if name not in known:
+                raise unknown_parameter(f"{self.operator_class.shown_as} {self.function.__name__!r}", name, known)
 
     def __call__(self, *args: Any, **kwargs: Any) -> XComArg:
         self._check_arguments(args, kwargs, partial=False)
@@ -128,6 +132,8 @@ class TaskFactory:
         return given
 
     def _check_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, partial: bool) -> None:
+        if not args and not kwargs and _asks_for_nothing(self.function):
+            return
         taken = signature(self.function)
         try:
             if partial:
@@ -142,7 +148,10 @@ class TaskFactory:
 
     def override(self, **given: Any) -> TaskFactory:
         """The same function as a task with other parameters."""
-        return TaskFactory(self.operator_class, self.function, {**self.given, **given})
+        self._check_names(given)
+        other = copy.copy(self)
+        other.given = {**self.given, **given}
+        return other
 
     def partial(self, **kwargs: Any) -> FunctionPartial:
         """Arguments that all mapped instances share."""
@@ -158,6 +167,14 @@ class TaskFactory:
         """One instance per dict of arguments."""
         found: XComArg = self.partial().expand_kwargs(kwargs, strict=strict)
         return found
+
+
+@functools.cache
+def _asks_for_nothing(function: Callable[..., Any]) -> bool:
+    """A call without arguments is right: a worker makes all tasks of a file, and many are called so."""
+    unfilled = signature(function).parameters.keys() - _from_context(function)
+    parameters = (signature(function).parameters[name] for name in unfilled)
+    return all(p.default is not p.empty or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters)
 
 
 @functools.cache
