@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from django.contrib.auth import get_user_model
 
 from execplane.contract.dag import ExpandArg, MappedSpec, TaskSpec, XComRef
 from execplane.store.models import Audit, DagRun, TaskInstance
 from tests.integration.cli_runner import SPEC, save_attempt, save_dag, save_run
-from tests.integration.test_api_public import basic, get, patch, post
+from tests.integration.public_api.conftest import basic, get, patch, post
 
 pytestmark = pytest.mark.django_db
 CLEAR = "/dags/orders/clearTaskInstances"
 RUN = "/dags/orders/dagRuns/r1"
-
-
-@pytest.fixture(autouse=True)
-def users(settings: Any, tmp_path: Path) -> None:
-    settings.STATIC_ROOT = tmp_path
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    get_user_model().objects.create_user("ann", password="a-pass", is_staff=True)
-    get_user_model().objects.create_user("bob", password="b-pass")
 
 
 @pytest.fixture
