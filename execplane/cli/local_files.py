@@ -84,9 +84,16 @@ def _candidates(folders: list[Path], dag_id: str) -> Iterator[tuple[Path, Path]]
 
 
 def _load(path: Path, root: Path) -> LoadedFile:
+    from execplane.sdk import services
     from execplane.sdk.loader import load_file
 
-    return load_file(path, root)
+    outside = services.ImportServices({})
+    with services.use(outside):
+        loaded = load_file(path, root)
+    if outside.asked:
+        names = ", ".join(sorted(outside.asked))
+        remark(harmless(f"{path.name} reads Variables ({names}): here they come from AIRFLOW_VAR_… only."))
+    return loaded
 
 
 def _only(loaded: LoadedFile, dag_id: str | None) -> DAG:

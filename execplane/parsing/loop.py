@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -26,6 +27,7 @@ from execplane.parsing.parsers import Parsers, parser_environment
 from execplane.parsing.passes import BundleUpdate, FileUpdate, NamedFolder, ParsePass
 from execplane.parsing.plan import FileRef
 from execplane.store import dag_versions, secrets
+from execplane.store.database import is_outage
 from execplane.store.secrets import SecretBox
 
 log = logging.getLogger(__name__)
@@ -193,10 +195,22 @@ class _Variables:
         self._clock = clock
 
     def stamps(self, names: Collection[str]) -> Mapping[str, str]:
-        return secrets.variable_stamps(names)
+        with _outages():
+            return secrets.variable_stamps(names)
 
     def values(self, names: Collection[str], file: str) -> Mapping[str, str]:
-        return secrets.variables_for_file(self._box, names, file, now=self._clock.now())
+        with _outages():
+            return secrets.variables_for_file(self._box, names, file, now=self._clock.now())
+
+
+@contextmanager
+def _outages() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not is_outage(error) or isinstance(error, Unavailable):
+            raise
+        raise Unavailable("The database does not answer.", hint="Files are imported once it does.") from error
 
 
 def _saving_bundle(update: BundleUpdate) -> Save:

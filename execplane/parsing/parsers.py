@@ -27,6 +27,7 @@ from execplane.parsing.options import Limits
 
 _START_SECONDS = 60.0
 _STARTS_PER_JOB = 2
+_SHORTEST_SECRET = 4
 _AUTHORS = ("EXECPLANE_VAR_", "EXECPLANE_CONN_")
 _AHEAD = 4
 """Jobs sent per process: enough that none waits for us, few enough that a newer plan overtakes them."""
@@ -211,8 +212,11 @@ class Parsers:
         return found
 
     def _finish(self, job: Job, done: Done) -> Finished:
+        done = msgspec.structs.replace(done, output=_hidden(done.output, job.variables))
         if not done.answer:
             parsed = describe_death(job.file, done, self._limits)
+            # What it would ask for is not known, but what it got may be why it died.
+            parsed = msgspec.structs.replace(parsed, variables=tuple(sorted(job.variables)))
             return Finished(number=job.number, root=job.root, file=job.file, parsed=parsed)
         try:
             answer = msgspec.json.decode(done.answer, type=Answer)
@@ -284,6 +288,14 @@ def rewrite_paths(parsed: ParsedFile, root: str, folder: str) -> ParsedFile:
         traceback=parsed.traceback.replace(root, folder),
         warnings=tuple(warning.replace(root, folder) for warning in parsed.warnings),
     )
+
+
+def _hidden(output: bytes, variables: Mapping[str, str]) -> bytes:
+    """What a file printed, without the values of the Variables that it got: any of them may be a secret."""
+    for value in sorted(variables.values(), key=len, reverse=True):
+        if len(value) >= _SHORTEST_SECRET:
+            output = output.replace(value.encode(), b"***")
+    return output
 
 
 def _with_output(parsed: ParsedFile, output: bytes) -> ParsedFile:

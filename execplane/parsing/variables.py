@@ -51,8 +51,10 @@ class FileVariables:
         self._asked[file] = {name: stored.get(name, "") for name in asked}
         if self._asked[file] == {name: got.stamps.get(name, "") for name in asked}:
             return False
-        values = self._stored.values(stored, f"{file.bundle}/{file.file}") if stored else {}
-        self._given[file] = Given(values=dict(values), stamps=stored)
+        values = {name: got.values[name] for name, stamp in stored.items() if got.stamps.get(name) == stamp}
+        if new := stored.keys() - values.keys():
+            values.update(self._stored.values(new, f"{file.bundle}/{file.file}"))
+        self._given[file] = Given(values=values, stamps=stored)
         return True
 
     def outdated(self) -> set[FileRef]:

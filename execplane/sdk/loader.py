@@ -5,6 +5,8 @@ Used by the parser's child, which serialises what it finds, and by the worker, w
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -105,7 +107,7 @@ def _import(file: str, relative: str, source: bytes) -> LoadedFile:
         return _broken(relative, file, error)
     finally:
         scope.current_file = ""
-    return LoadedFile(file=relative, dags=dags, warnings=tuple(scope.warnings))
+    return LoadedFile(file=relative, dags=dags, warnings=_masked_warnings())
 
 
 def _collect(module: types.ModuleType) -> dict[str, DAG]:
@@ -146,11 +148,45 @@ def _broken(relative: str, file: str, error: BaseException) -> LoadedFile:
         message = f"{os.path.basename(relative)}, line {line}: {type(error).__name__}: {text[0] if text else ''}"
     return LoadedFile(
         file=relative,
-        error=message,
-        traceback=tracebacks.trimmed(error),
+        error=masking.mask(message),
+        traceback=masking.mask(tracebacks.trimmed(error)),
         line=line,
-        warnings=tuple(scope.warnings),
+        warnings=_masked_warnings(),
     )
+
+
+def _masked_warnings() -> tuple[str, ...]:
+    return tuple(masking.mask(warning) for warning in scope.warnings)
+
+
+def _variables_of(outside: services.ImportServices, path: Path) -> tuple[str, ...]:
+    """What the file asked for. One that lacked something may have ended there: then also what it names further down,
+    so that it need not be imported once for each."""
+    asked = set(outside.asked)
+    if outside.lacked:
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            asked |= literal_names(ast.parse(path.read_bytes()))
+    return tuple(sorted(asked))
+
+
+def literal_names(tree: ast.AST) -> set[str]:
+    """The names in `Variable.get("…")` that an import of this code comes by: not those in tasks' functions."""
+    found: set[str] = set()
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Lambda):
+            continue
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and not any(
+            "dag" in ast.unparse(decorator).lower() for decorator in node.decorator_list
+        ):
+            continue
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Variable.get") and node.args:
+            first = node.args[0]
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                found.add(first.value)
+        waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def parse_file(
@@ -181,10 +217,10 @@ def parse_file(
     return ParsedFile(
         file=loaded.file,
         dags=tuple(specs),
-        error=masking.mask(error),
-        traceback=masking.mask(traceback),
+        error=error,
+        traceback=traceback,
         warnings=loaded.warnings,
         duration_seconds=time.perf_counter() - began,
         is_dag_file=loaded.is_dag_file,
-        variables=tuple(sorted(outside.asked)),
+        variables=_variables_of(outside, Path(path)),
     )

@@ -67,11 +67,14 @@ class ImportServices(NoServices):
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
         self.asked: set[str] = set()
+        self.lacked = False
+        """It asked for something that had not been brought along."""
 
     def variable_get(self, key: str) -> SecretValue | None:
         from execplane.contract.messages import SecretValue
 
         self.asked.add(key)
+        self.lacked |= key not in self._variables
         return SecretValue(value=self._variables[key]) if key in self._variables else None
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Collection, Mapping
+import secrets
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,8 +17,8 @@ from execplane.store.database import write
 from execplane.store.models import Connection, SecretAccess, Variable
 
 MOST_VALUE_BYTES = 1 << 20
-_MOST_ASKED = 900
-"""Names in one IN (…): SQLite takes 999 parameters in its smallest build."""
+_LONGEST_KEY = 250
+_ASKED_AT_ONCE = 900
 _NAMES = {"key": "key", "conn_id": "id"}
 
 
@@ -26,6 +26,10 @@ class SecretBox:
     """Encrypts with the newest key and decrypts with any: rotate by putting a new key in front."""
 
     def __init__(self, keys: list[str]) -> None:
+        if not keys:
+            raise ConfigError(
+                "EXECPLANE_FERNET_KEYS is empty.", hint="Make a key with `execplane config new-fernet-key`."
+            )
         try:
             fernets = [Fernet(key) for key in keys]
         except ValueError:
@@ -73,20 +77,31 @@ def variable(box: SecretBox, key: str) -> str | None:
 
 def variable_stamps(keys: Collection[str]) -> dict[str, str]:
     """What tells the value of each of these Variables, as far as they are stored, from another one (index: that of the
-    key). Sealed anew, the same value gets another stamp."""
-    found = Variable.objects.filter(key__in=list(keys)[:_MOST_ASKED]).values_list("key", "value")
-    return {key: hashlib.sha256(bytes(value)).hexdigest() for key, value in found}
+    key). The same value sealed with another key keeps its stamp."""
+    found: dict[str, str] = {}
+    for some in _portions(keys):
+        found.update(Variable.objects.filter(key__in=some).values_list("key", "stamp"))
+    return found
 
 
 def variables_for_file(box: SecretBox, keys: Collection[str], file: str, *, now: datetime) -> dict[str, str]:
     """The values of these Variables, as far as they are stored, for a DAG file that reads them at its top level; that
     it does is recorded. Raises ConfigError when one cannot be opened."""
+    values: dict[str, str] = {}
     with write():
-        found = Variable.objects.filter(key__in=list(keys)[:_MOST_ASKED]).order_by("key").values_list("key", "value")
-        values = {key: box.open(bytes(value), f"The Variable {key}") for key, value in found}
+        for some in _portions(keys):
+            found = Variable.objects.filter(key__in=some).order_by("key").values_list("key", "value")
+            values.update((key, box.open(bytes(value), f"The Variable {key}")) for key, value in found)
         for key in values:
             audit("parsing", "read", f"variable:{key}", now=now, after={"file": file})
     return values
+
+
+def _portions(keys: Collection[str]) -> Iterator[list[str]]:
+    """What may be a key at all, as many at once as every SQLite takes."""
+    possible = sorted(key for key in keys if 0 < len(key) <= _LONGEST_KEY and "\0" not in key)
+    for start in range(0, len(possible), _ASKED_AT_ONCE):
+        yield possible[start : start + _ASKED_AT_ONCE]
 
 
 def set_variable(
@@ -97,10 +112,10 @@ def set_variable(
     if value is not None and len(value.encode()) > MOST_VALUE_BYTES:
         raise InvalidInput(f"The Variable {key} is larger than {MOST_VALUE_BYTES} bytes.")
     # A value that is kept is not opened, so this works with a lost key, too.
-    changes: dict[str, Any] = {} if value is None else {"value": box.seal(value)}
+    changes: dict[str, Any] = {} if value is None else {"value": box.seal(value), "stamp": secrets.token_hex(8)}
     if description is not None:
         changes["description"] = description
-    whole = {"value": box.seal(value or ""), **changes}
+    whole = {"value": box.seal(value or ""), "stamp": secrets.token_hex(8), **changes}
     with write():
         if not new:
             Variable.objects.update_or_create(key=key, defaults=changes, create_defaults=whole)

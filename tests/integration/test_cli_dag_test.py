@@ -118,6 +118,22 @@ alone()
     assert said.code == 0, said.err
 
 
+def test_variables_come_from_the_environment_and_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = """
+from execplane import DAG
+from execplane.sdk import Variable
+from execplane.sdk.operators import EmptyOperator
+
+with DAG(Variable.get("name", "unnamed"), schedule=None):
+    EmptyOperator(task_id="t")
+"""
+    said = try_out(tmp_path, source, "-o", "json")
+    assert said.json["dag_id"] == "unnamed"
+    assert "reads Variables (name): here they come from AIRFLOW_VAR_… only" in said.err
+    monkeypatch.setenv("AIRFLOW_VAR_NAME", "named")
+    assert try_out(tmp_path, source, "-o", "json").json["dag_id"] == "named"
+
+
 def test_the_conf_reaches_the_params_and_a_bad_one_is_refused(tmp_path: Path) -> None:
     assert try_out(tmp_path, BRANCHES, "--conf", '{"rows": 3}').code == 1, "0 + 2 + 4 is not 2"
     assert try_out(tmp_path, BRANCHES, "--conf", '{"rows": ').code == 2

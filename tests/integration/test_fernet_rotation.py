@@ -119,3 +119,8 @@ def test_the_command_rotates_names_what_no_key_opens_and_then_fails(
         "lost": [],
     }
     assert not any(str(value) in said.out + said.err for value in kept.values())
+
+
+def test_no_key_at_all_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ConfigError, match="EXECPLANE_FERNET_KEYS is empty"):
+        SecretBox([])

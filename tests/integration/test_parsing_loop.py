@@ -134,6 +134,27 @@ def test_a_variable_read_at_the_top_level_is_the_stored_one_recorded_and_followe
     assert active() == {"unset"}
 
 
+def test_variables_without_defaults_are_found_by_their_names_and_read_once_each(running: Running) -> None:
+    names = [f"v{number}" for number in range(8)]
+    for name in names:
+        secrets.set_variable(running.box, name, f"value-of-{name}")
+    head = "from execplane.sdk.variables import Variable\n"
+    reads = "".join(f"{name} = Variable.get('{name}')\n" for name in names)
+    running.write(a=head + reads + dag("{v7}").replace('DAG("', 'DAG(f"'))
+    running.settle()
+    assert (active(), errors()) == ({"value-of-v7"}, {})
+    assert sorted(Audit.objects.values_list("object", flat=True)) == [f"variable:{name}" for name in names]
+
+
+def test_more_variables_than_one_statement_takes_and_odd_names_are_looked_up(running: Running) -> None:
+    for number in (0, 950):
+        secrets.set_variable(running.box, f"v{number:03}", str(number))
+    keys = [f"v{number:03}" for number in range(1000)] + ["", "with\0nul", "long" * 100]
+    assert set(secrets.variable_stamps(keys)) == {"v000", "v950"}
+    found = secrets.variables_for_file(running.box, keys, "dags/a.py", now=running.now)
+    assert found == {"v000": "0", "v950": "950"}
+
+
 def test_a_change_is_seen_at_the_next_look_and_makes_one_new_version(running: Running) -> None:
     running.write(a=dag("a"), b=dag("b"))
     running.settle()

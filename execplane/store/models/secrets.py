@@ -19,6 +19,8 @@ class Variable(models.Model):
     key = models.CharField(max_length=250, unique=True)
     value = models.BinaryField()
     """Encrypted."""
+    stamp = models.CharField(max_length=32, default="0")
+    """Another one with each value: who has read it sees that it has changed."""
     description = models.TextField(default="", blank=True)
 
 

@@ -44,11 +44,14 @@ class Stored:
     kept: dict[str, str] = field(default_factory=dict)
     read: list[tuple[str, str]] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
     away: bool = False
 
     def stamps(self, names: Collection[str]) -> Mapping[str, str]:
         if self.away:
             raise Unavailable("The database does not answer.")
+        if self.broken.intersection(names):
+            raise ValueError("what nobody thought of")
         return {name: f"stamp of {self.kept[name]}" for name in names if name in self.kept}
 
     def values(self, names: Collection[str], file: str) -> Mapping[str, str]:

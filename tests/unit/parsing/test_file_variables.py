@@ -9,6 +9,7 @@ import pytest
 from execplane.contract.errors import Unavailable
 from tests.unit.parsing.conftest import DAG, Watched
 
+CHAIN = "# airflow dag\nkey = '0'\nwhile key: last, key = key, variable(key)\nDAGS = [last]"
 READER = "# airflow dag\nDAGS = [variable('name') or 'default']"
 
 
@@ -49,14 +50,62 @@ def test_a_changed_file_is_imported_once_with_what_it_read_before(watch: Callabl
     assert len(watched.variables.read) == 1
 
 
-def test_variables_that_lead_to_others_are_followed_but_not_for_ever(watch: Callable[..., Watched]) -> None:
+def test_variables_that_lead_to_others_are_followed(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.kept = {str(number): str(number + 1) for number in range(10)}
+    watched.write(a=CHAIN)
+    watched.look()
+    assert set(watched.owners) == {"10"}
+    assert sorted(watched.variables.read) == sorted(("dags/a.py", str(number)) for number in range(10)), "once each"
+
+
+def test_a_file_that_asks_for_others_each_time_is_told_so_and_not_imported_for_ever(
+    watch: Callable[..., Watched],
+) -> None:
     watched = watch()
     watched.variables.kept = {str(number): str(number + 1) for number in range(50)}
-    watched.write(a="# airflow dag\nkey = '0'\nwhile key: last, key = key, variable(key)\nDAGS = [last]")
+    watched.write(a=CHAIN)
     watched.look()
-    assert set(watched.owners) == {"4"}
+    assert watched.errors["a.py"].startswith(
+        "a.py asked for other stored Variables each time it was imported, 20 times"
+    )
     watched.look()
     assert watched.imported == []
+
+
+def test_a_file_that_its_variable_kills_is_imported_again_when_that_changes(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.kept = {"name": "mine"}
+    watched.write(a="# airflow dag\nimport os\nif variable('name') == 'mine': os._exit(1)\nDAGS = ['a']")
+    watched.look()
+    assert watched.owners == {}
+    watched.variables.kept = {"name": "another"}
+    watched.look()
+    assert watched.imported == ["a.py"]
+    assert (set(watched.owners), watched.errors) == ({"a"}, {})
+
+
+def test_what_a_file_prints_hides_the_variables_that_it_got(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.kept = {"name": "opensesame"}
+    watched.write(
+        a="# airflow dag\nimport os\nif variable('name'): print('with', variable('name'), flush=True); os._exit(1)"
+    )
+    watched.parsing.look(at_once=True)
+    found = []
+    while watched.parsing.pending:
+        found += watched.parsing.collect(10)
+    (update,) = found
+    assert "with ***" in update.parsed.traceback
+
+
+def test_a_look_up_that_fails_is_the_error_of_that_file_alone(watch: Callable[..., Watched]) -> None:
+    watched = watch()
+    watched.variables.broken = {"odd"}
+    watched.write(a="# airflow dag\nvariable('odd')\nDAGS = ['a']", b=DAG.format("b"))
+    watched.look()
+    assert set(watched.owners) == {"b"}
+    assert watched.errors == {"a.py": "a.py reads Variables that cannot be looked up: ValueError."}
 
 
 def test_a_variable_that_no_key_opens_is_the_error_of_the_files_that_read_it(watch: Callable[..., Watched]) -> None:
