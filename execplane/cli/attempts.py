@@ -25,7 +25,7 @@ def list_attempts(
     task_id: Annotated[str, typer.Argument(metavar="[TASK_ID]", help="All attempts of this task instance.")] = "",
     map_index: Annotated[int, typer.Option(help="Which instance of a mapped task.", min=-1)] = -1,
     state: Annotated[str, typer.Option(help="Only attempts in this state.")] = "",
-    category: Annotated[str, typer.Option(help="Only ended ones of this category: oom, image_pull, …")] = "",
+    category: Annotated[str, typer.Option(help="Only ended ones of this category: oom_killed, image_pull, …")] = "",
     node: Annotated[str, typer.Option(help="Only ended ones of this node.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 25,
     output: OutputOption = Output.TABLE,

@@ -188,9 +188,10 @@ class LocalExecutor:
 
     def _see_dead(self, handle: Handle) -> None:
         """An attempt that ended while nobody watched (we were down, or not yet its adopter) is watched to its death."""
-        if self._dead.pop(handle.attempt_id, None) is not None or not handle.uid:
+        if handle.attempt_id in self._dead:
+            del self._dead[handle.attempt_id]
             return
-        if (self._children.of(handle) or self._children.take_over(handle)) is None:
+        if handle.uid and (self._children.of(handle) or self._children.take_over(handle)) is None:
             self._vanished(handle)
 
     def _vanished(self, handle: Handle) -> None:
@@ -272,6 +273,8 @@ class LocalExecutor:
                 self._hear(zygote)
             for pidfd in ready & watched.keys():
                 self._saw_exit(watched[pidfd])
+            for child in self._children.found_dead(self._clock.monotonic()):
+                self._saw_exit(child)
             self._children.kill_due(self._clock.monotonic())
             for dead, finished in self._leftovers.settle():
                 self._gone(dead.attempt_id, dead.uid, dead.diagnosis, finished=finished)
@@ -282,7 +285,7 @@ class LocalExecutor:
             self._report(facts)
 
     def _seconds_to_next(self) -> float | None:
-        times = [*self._children.next_kill(), *self._leftovers.next_look()]
+        times = [*self._children.next_kill(), *self._children.next_look(), *self._leftovers.next_look()]
         if self._zygote is None:
             times.append(self._restart_at)
         return min(max(0.0, min(times) - self._clock.monotonic()), _LONGEST_POLL_SECONDS) if times else None

@@ -8,8 +8,10 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 
-from execplane.contract.process import kill_descendants, living_pid
+from execplane.contract.process import kill_descendants, living_pid, pid_and_ticks
 from execplane.contract.workload import Handle
+
+_LOOK_SECONDS = 1.0
 
 
 @dataclass
@@ -21,6 +23,8 @@ class Child:
     uid: str
     pidfd: int | None = None
     """Watched by this, when the zygote that forked it is not ours."""
+    polled: bool = False
+    """Looked at again and again instead, as no pidfd is to be had."""
     stopping: bool = False
 
 
@@ -31,6 +35,7 @@ class Children:
         self._by_uid: dict[str, Child] = {}
         self._by_attempt: dict[int, str] = {}
         self._kills: list[tuple[float, str]] = []
+        self._look_at = 0.0
 
     def of(self, handle: Handle) -> Child | None:
         return self._by_uid.get(handle.uid) or self.of_attempt(handle.attempt_id)
@@ -53,18 +58,27 @@ class Children:
 
     def take_over(self, handle: Handle) -> Child | None:
         """Watch a living process that no zygote of ours forked."""
-        pid = living_pid(handle.uid)
-        pidfd = _pidfd(pid, handle.uid) if pid is not None else None
-        if pid is None or pidfd is None:
+        named = pid_and_ticks(handle.uid)
+        if named is None:
             return None
-        return self.add(Child(attempt_id=handle.attempt_id, pid=pid, uid=handle.uid, pidfd=pidfd))
+        child = Child(attempt_id=handle.attempt_id, pid=named[0], uid=handle.uid)
+        return self.add(child) if _watch(child) else None
 
     def watch_all(self) -> list[Child]:
         """The zygote is dead: watch its children ourselves from now on. Gives those that are dead already."""
         unwatched = [child for child in self._by_uid.values() if child.pidfd is None]
-        for child in unwatched:
-            child.pidfd = _pidfd(child.pid, child.uid)
-        return [child for child in unwatched if child.pidfd is None]
+        return [child for child in unwatched if not _watch(child)]
+
+    def next_look(self) -> list[float]:
+        """When `found_dead` has something to do; empty: never."""
+        return [self._look_at] if any(child.polled for child in self._by_uid.values()) else []
+
+    def found_dead(self, now: float) -> list[Child]:
+        """The dead ones of those without a pidfd."""
+        if now < self._look_at:
+            return []
+        self._look_at = now + _LOOK_SECONDS
+        return [child for child in self._by_uid.values() if child.polled and not _watch(child)]
 
     def remove(self, child: Child) -> bool:
         """False when it was removed before."""
@@ -106,13 +120,29 @@ class Children:
             os.close(pidfd)
 
 
-def _pidfd(pid: int, uid: str) -> int | None:
-    """A descriptor of that very process: the pid is looked at again after opening, as it may have been reused."""
+def _watch(child: Child) -> bool:
+    """False when it is dead, and only then: what is taken for dead is told as gone, and its processes are killed."""
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = os.pidfd_open(child.pid)
+    except ProcessLookupError:
+        return False
+    except OSError:  # not allowed here, not known to this kernel, or no descriptor is free
+        lives = _lives(child.uid)
+        child.polled = True
+        return lives is not False
+    # Only now: the pid may have been another's by the time of the opening.
+    lives = _lives(child.uid)
+    if lives:
+        child.pidfd = pidfd
+    else:
+        os.close(pidfd)
+    child.polled = lives is None
+    return lives is not False
+
+
+def _lives(uid: str) -> bool | None:
+    """None when /proc cannot be read just now."""
+    try:
+        return living_pid(uid) is not None
     except OSError:
         return None
-    if living_pid(uid) != pid:
-        os.close(pidfd)
-        return None
-    return pidfd

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
+
+import msgspec
 
 from execplane.contract.observations import Diagnosis
 from execplane.contract.process import ExitCode
 
+_MOST_PIDS = 5
 _EXITS: dict[int, tuple[str, str, str, bool]] = {
     ExitCode.SUCCESS: ("completed", "The worker process ended after its report.", "", False),
     ExitCode.FAILED: (
@@ -40,7 +44,7 @@ _EXITS: dict[int, tuple[str, str, str, bool]] = {
 def diagnose(status: int, *, killed_by_us: bool = False, out_of_memory: bool = False) -> Diagnosis:
     """From a status as waitpid gives it. `out_of_memory`: the kernel's OOM killer was at work meanwhile.
 
-    Categories: completed, refused, unreported, no_claim, exit, signal, oom, stopped.
+    Categories: completed, refused, unreported, no_claim, exit, signal, oom_killed, stopped.
     """
     if os.WIFSIGNALED(status):
         return _signalled(os.WTERMSIG(status), killed_by_us=killed_by_us, out_of_memory=out_of_memory)
@@ -70,6 +74,13 @@ def vanished() -> Diagnosis:
         hint="The machine or execplane itself was restarted meanwhile.",
         infrastructure=True,
     )
+
+
+def with_survivors(diagnosis: Diagnosis, pids: Sequence[int]) -> Diagnosis:
+    """Whoever reads why it ended must know what may run beside the next attempt."""
+    named = ", ".join(map(str, pids[:_MOST_PIDS])) + (", …" if len(pids) > _MOST_PIDS else "")
+    sentence = f"{diagnosis.sentence} Of its processes there live, and could not be killed: {named}."
+    return msgspec.structs.replace(diagnosis, sentence=sentence)
 
 
 def unseen_exit() -> Diagnosis:

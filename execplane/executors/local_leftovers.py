@@ -4,8 +4,8 @@ A worker that comes to its own end kills what its task left, and a zygote what i
 zygote is dead, or was another executor's, nobody has, and the next attempt would run beside the processes of the last.
 Two things tell whose they are: the session, which is the worker's unless a process left it, and WORKER_MARK in the
 environment, which every program inherits unless it was started with an emptied one. Their descendants belong to them.
-So one kind of process escapes: it left the session (setsid), started no program or one with an emptied environment, and
-its parent is dead.
+So one kind of process escapes: it left the session (setsid) or our user (sudo), started no program or one with an
+emptied environment, and its parent is dead.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ import os
 import signal
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from execplane.contract.clock import Clock
 from execplane.contract.observations import Diagnosis
-from execplane.contract.process import WORKER_MARK, ProcessInfo, all_processes, pid_and_ticks
+from execplane.contract.process import WORKER_MARK, ProcessInfo, all_processes, living_pid, pid_and_ticks, process_info
+from execplane.executors import local_diagnosis
 
 _log = logging.getLogger(__name__)
 _CONFIRM_SECONDS = 10.0
 """A killed process may take that long to die (it waits for a disk, say) before its attempt counts as unconfirmed."""
 _LOOK_AGAIN_SECONDS = 0.02
+_LAST_LOOK_AGAIN_SECONDS = 0.5
+"""What was killed is dead at once; for what does not die, all processes need not be read fifty times a second."""
 _MOST_OOM_SCORE = 1000
 
 
@@ -45,11 +48,15 @@ class Leftovers:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._dead: dict[str, Dead] = {}
+        self._left: dict[str, list[ProcessInfo]] = {}
+        """By the worker's uid, what the last look found. One whose parent was killed may not be found again."""
         self._look_at = 0.0
+        self._pause_seconds = _LOOK_AGAIN_SECONDS
 
     def add(self, attempt_id: int, uid: str, diagnosis: Diagnosis) -> None:
         """This worker of the present boot is dead; `settle` says when all that it started is, too."""
         self._look_at = self._clock.monotonic()
+        self._pause_seconds = _LOOK_AGAIN_SECONDS
         give_up_at = self._look_at + _CONFIRM_SECONDS
         self._dead[uid] = Dead(attempt_id=attempt_id, uid=uid, diagnosis=diagnosis, give_up_at=give_up_at)
 
@@ -66,25 +73,43 @@ class Leftovers:
         now = self._clock.monotonic()
         if not self._dead or now < self._look_at:
             return []
-        self._look_at = now + _LOOK_AGAIN_SECONDS
-        living = find(self._dead)
-        _kill(pid for pids in living.values() for pid in pids)
+        self._look_at = now + self._pause_seconds
+        self._pause_seconds = min(2 * self._pause_seconds, _LAST_LOOK_AGAIN_SECONDS)
+        left = self._left = self._look()
+        _kill(info for infos in left.values() for info in infos)
         settled: list[tuple[Dead, bool]] = []
         for dead in list(self._dead.values()):
-            left = living.get(dead.uid)
-            if left and now < dead.give_up_at:
+            pids = [info.pid for info in left.get(dead.uid, ())]
+            if not pids and (worker := living_pid(dead.uid)) is not None:
+                pids = [worker]
+            if not pids:
+                settled.append((dead, True))
+            elif now >= dead.give_up_at:
+                _log.warning("processes %s of attempt %s's dead worker cannot be killed", pids, dead.attempt_id)
+                settled.append((replace(dead, diagnosis=local_diagnosis.with_survivors(dead.diagnosis, pids)), False))
+            else:
                 continue
-            if left:
-                _log.warning("processes %s of attempt %s's dead worker cannot be killed", left, dead.attempt_id)
             del self._dead[dead.uid]
-            settled.append((dead, not left))
         return settled
 
+    def _look(self) -> dict[str, list[ProcessInfo]]:
+        living = find(self._dead)
+        for uid in self._dead.keys() & self._left.keys():
+            infos = living.setdefault(uid, [])
+            found = {info.pid for info in infos}
+            infos += [info for info in self._left[uid] if info.pid not in found and _lives(info)]
+        return living
 
-def find(uids: Collection[str]) -> dict[str, list[int]]:
-    """The living processes that these dead workers left, by the worker's uid. All are workers of the present boot."""
+
+def find(uids: Collection[str]) -> dict[str, list[ProcessInfo]]:
+    """The living processes that these dead workers left, by the worker's uid. All are workers of the present boot.
+
+    Whatever took it for dead: a worker that lives has left nothing, and its task is not to be killed."""
+    named = {uid: pid_and_ticks(uid) for uid in uids if living_pid(uid) is None}
+    workers = {uid: worker for uid, worker in named.items() if worker is not None}
+    if not workers:
+        return {}
     infos = {info.pid: info for info in all_processes()}
-    workers = {uid: named for uid in uids if (named := pid_and_ticks(uid)) is not None}
     oldest = min(ticks for _, ticks in workers.values())
     # A pid is not given away while a session is named after it: where it was, the worker's session is empty.
     sessions = {
@@ -102,9 +127,9 @@ def find(uids: Collection[str]) -> dict[str, list[int]]:
         elif (mark := _mark(info.pid)) in workers:
             found[info.pid] = mark
     _add_descendants(found, infos.values())
-    living: dict[str, list[int]] = {}
+    living: dict[str, list[ProcessInfo]] = {}
     for pid, uid in found.items():
-        living.setdefault(uid, []).append(pid)
+        living.setdefault(uid, []).append(infos[pid])
     return living
 
 
@@ -122,12 +147,21 @@ def _add_descendants(found: dict[int, str], infos: Iterable[ProcessInfo]) -> Non
 
 
 def _is_a_tasks(pid: int) -> bool:
-    """Its OOM score is raised above ours, as every task's is (`WorkerOptions.task_oom_score`), and it is inherited.
+    """It is our user's, and its OOM score is raised above ours, as every task's is (`WorkerOptions.task_oom_score`):
+    both are inherited.
 
     A session may bear the number of a worker's and be a stranger's: when the worker's was empty, its pid was given to
     somebody else meanwhile, and that one is dead, too (as daemons start)."""
     score = _oom_score(str(pid))
-    return score > _oom_score("self") or score == _MOST_OOM_SCORE
+    return (score > _oom_score("self") or score == _MOST_OOM_SCORE) and _real_user(pid) == os.getuid()
+
+
+def _real_user(pid: int) -> int | None:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_bytes().splitlines():
+            if line.startswith(b"Uid:"):
+                return int(line.split()[1])
+    return None
 
 
 def _oom_score(process: str) -> int:
@@ -148,8 +182,30 @@ def _mark(pid: int) -> str:
     return next(marks, b"").decode(errors="replace")
 
 
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
+def _lives(found: ProcessInfo) -> bool:
+    info = process_info(found.pid)
+    return info is not None and info.start_ticks == found.start_ticks and info.state not in "ZX"
+
+
+def _kill(infos: Iterable[ProcessInfo]) -> None:
+    for info in infos:
         # Whoever may not be killed (sudo, in a task) is seen to live on.
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
+            _kill_one(info)
+
+
+def _kill_one(found: ProcessInfo) -> None:
+    """That very process: its pid may be another's since it was found."""
+    try:
+        pidfd = os.pidfd_open(found.pid)
+    except ProcessLookupError:
+        return
+    except OSError:  # no pidfds here, or no descriptor is free: a reuse within this instant is left to luck
+        if _lives(found):
+            os.kill(found.pid, signal.SIGKILL)
+        return
+    try:
+        if _lives(found):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    finally:
+        os.close(pidfd)

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 import execplane
-from execplane.contract.process import Frames, Spawn, ZygoteReport, frame
+from execplane.contract.process import WORKER_MARK, Frames, Spawn, ZygoteReport, frame
 from execplane.executors.local_options import LocalOptions
 
 _READ_BYTES = 1 << 20
@@ -94,11 +94,13 @@ class ZygoteProcess:
 
 def environment(source: Mapping[str, str], kept: tuple[str, ...]) -> dict[str, str]:
     """What tasks may see of our environment: all but our own settings, which hold the database's password and the
-    keys. Variables and Connections that are set by environment stay."""
+    keys. Variables and Connections that are set by environment stay. The mark of a worker goes: an executor that a task
+    started (an upgrade of itself) is not that worker's, or its zygote would be killed with what that one left."""
     found = {
         name: value
         for name, value in source.items()
-        if not name.startswith("EXECPLANE_") or name.startswith(_KEPT_PREFIXES) or name in kept
+        if name != WORKER_MARK
+        and (not name.startswith("EXECPLANE_") or name.startswith(_KEPT_PREFIXES) or name in kept)
     }
     root = str(Path(execplane.__file__).parent.parent)
     if root not in site.getsitepackages():

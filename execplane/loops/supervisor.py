@@ -205,4 +205,6 @@ class Supervisor:
             for runner in group:
                 runner.stop()
             for runner in group:
-                self._threads[runner.loop.name].join(timeout=timeout_seconds)
+                thread = self._threads.get(runner.loop.name)
+                if thread is not None and thread.ident is not None:  # else `start` did not get that far
+                    thread.join(timeout=timeout_seconds)

@@ -3,7 +3,8 @@
 - a socket of whole messages (SEQPACKET): any process or thread of the task may write a log line without tearing
   another's, and the order of print and logging survives;
 - two pipes as stdout and stderr, for what subprocesses and C code write;
-- a pipe with the briefing: what the task's process waits for before it begins;
+- a memory file for the briefing, and a pipe that tells that it is there: what the task's process waits for before it
+  begins, and what the supervisor must not wait for, as nothing ends a task that hangs before the first heartbeat;
 - a memory file for the result, which may be large and must be whole or absent;
 - a page of shared memory with the attempt token, which the supervisor's heartbeats renew.
 """
@@ -102,16 +103,24 @@ class TokenPage:
 class ChildEnd:
     """The task's side. Safe from any thread and from processes that the task forks."""
 
-    def __init__(self, sock: socket.socket, briefing_fd: int, result_fd: int, token: TokenPage) -> None:
+    def __init__(
+        self, sock: socket.socket, briefed_fd: int, briefing_fd: int, result_fd: int, token: TokenPage
+    ) -> None:
         self._sock = sock
+        self._briefed_fd = briefed_fd
         self._briefing_fd = briefing_fd
         self._result_fd = result_fd
         self.token = token
 
     def briefing(self) -> bytes:
         """Waits for it, once; b"": there is none, because the supervisor has gone."""
-        with open(self._briefing_fd, "rb") as file:
-            return file.read()
+        with open(self._briefed_fd, "rb") as told, open(self._briefing_fd, "rb") as file:
+            if not told.read(1):
+                return b""
+            file.seek(0)
+            briefing = file.read()
+            os.ftruncate(file.fileno(), 0)  # the supervisor holds it, too, and neither needs it any more
+            return briefing
 
     def line(self, message: str, *, at: datetime, level: str = "INFO", logger: str = "", stream: str = "log") -> None:
         for piece in _pieces(message):
@@ -139,7 +148,8 @@ class Channel:
     def __init__(self, token: str) -> None:
         self.sock, self._child_sock = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.setblocking(False)
-        self._child_briefing, self._briefing_fd = os.pipe()
+        self._child_briefed, self._briefed_fd = os.pipe()
+        self._briefing_fd = os.memfd_create("execplane-briefing")
         self._result_fd = os.memfd_create("execplane-result")
         self.stdout_fd, self._child_stdout = os.pipe()
         self.stderr_fd, self._child_stderr = os.pipe()
@@ -150,7 +160,7 @@ class Channel:
     def into_child(self) -> ChildEnd:
         """In the child, after the fork: the supervisor's ends are closed, stdin, stdout and stderr replaced."""
         self.sock.close()
-        for fd in (self.stdout_fd, self.stderr_fd, self._briefing_fd):
+        for fd in (self.stdout_fd, self.stderr_fd, self._briefed_fd):
             os.close(fd)
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (self._child_stdout, 1), (self._child_stderr, 2)):
@@ -159,21 +169,21 @@ class Channel:
         return self.child_end()
 
     def child_end(self) -> ChildEnd:
-        return ChildEnd(self._child_sock, self._child_briefing, self._result_fd, self.token)
+        return ChildEnd(self._child_sock, self._child_briefed, self._briefing_fd, self._result_fd, self.token)
 
     def into_supervisor(self) -> None:
         """In the supervisor, after the fork."""
         self._child_sock.close()
-        for fd in (self._child_stdout, self._child_stderr, self._child_briefing):
+        for fd in (self._child_stdout, self._child_stderr, self._child_briefed):
             os.close(fd)
 
     def brief(self, briefing: bytes) -> None:
-        """Once. A child that has died meanwhile is seen when it is reaped."""
-        fd, self._briefing_fd = self._briefing_fd, -1
-        with contextlib.suppress(BrokenPipeError), open(fd, "wb", buffering=0) as file:
-            remaining = memoryview(briefing)
-            while remaining:
-                remaining = remaining[file.write(remaining) :]
+        """Once, and without waiting for the child. One that has died meanwhile is seen when it is reaped."""
+        with open(self._briefing_fd, "wb", closefd=False) as file:
+            file.write(briefing)
+        fd, self._briefed_fd = self._briefed_fd, -1
+        with contextlib.suppress(BrokenPipeError), open(fd, "wb", buffering=0) as told:
+            told.write(b"\0")
 
     def receive(self) -> Message | None:
         """The next message, None when there is none now. Raises EOFError when nobody can write one any more."""
@@ -199,7 +209,7 @@ class Channel:
 
     def close(self) -> None:
         self.sock.close()
-        for fd in (self.stdout_fd, self.stderr_fd, self._briefing_fd, self._result_fd):
+        for fd in (self.stdout_fd, self.stderr_fd, self._briefed_fd, self._briefing_fd, self._result_fd):
             with contextlib.suppress(OSError):
                 os.close(fd)
 

@@ -70,6 +70,27 @@ class Slow:
         self.may_close.wait(0.5)
 
 
+def test_a_start_that_failed_half_way_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, bus = SystemClock(), WakeBus()
+    loops = [Slow(), Slow(), Slow()]
+    for number, loop in enumerate(loops):
+        loop.name = f"slow {number}"
+        loop.may_close.set()
+    start = threading.Thread.start
+
+    def no_more(thread: threading.Thread) -> None:
+        if thread.name == "loop slow 1":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    supervisor = Supervisor([Runner(loop=loop, clock=clock, bus=bus) for loop in loops])
+    with pytest.raises(RuntimeError, match="new thread"):
+        supervisor.start()
+    supervisor.stop()
+    assert [report.state for report in supervisor.reports()] == ["stopped", "starting", "starting"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_the_last_report_waits_for_the_loops_that_it_tells_of() -> None:
     clock, bus = SystemClock(), WakeBus()

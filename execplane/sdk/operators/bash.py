@@ -171,8 +171,8 @@ class BashOperator(BaseOperator):
             while time.monotonic() < deadline:
                 os.killpg(process.pid, 0)
                 pause.wait(_LOOK_SECONDS)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            pass
+        except (ProcessLookupError, PermissionError, subprocess.TimeoutExpired):
+            pass  # not permitted: only processes of another user are left (sudo), and we may not signal them
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):

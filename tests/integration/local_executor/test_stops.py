@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from execplane.contract.observations import Acknowledged, Cleaned, Gone
-from execplane.contract.process import living_pid, process_info
+from execplane.contract.process import ProcessInfo, living_pid, process_info
+from execplane.executors import local_leftovers
 from execplane.executors.local import LocalExecutor
 from tests.integration.local_executor.conftest import Facts, handle, intent, is_dead, sleeper
 from tests.parts.eventually import eventually
@@ -69,6 +71,25 @@ def test_a_killed_worker_is_gone_and_its_orphans_are_killed(
     assert is_dead(process)
     assert (gone.diagnosis.category, gone.diagnosis.exit_code) == ("signal", 137)
     assert "killed by SIGKILL" in gone.diagnosis.sentence
+
+
+def test_clean_of_what_was_told_as_gone_tells_it_no_more_and_looks_for_nothing(
+    executor: LocalExecutor, facts: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_for: list[str] = []
+
+    def find(uids: Collection[str]) -> dict[str, list[ProcessInfo]]:
+        looked_for.extend(uids)
+        return {}
+
+    monkeypatch.setattr(local_leftovers, "find", find)
+    quick = intent(executor, 1, "quick")
+    executor.launch([quick])
+    uid = facts.await_one(Gone, 1).uid
+    executor.clean([handle(quick, uid)], failed=False)
+    facts.await_one(Cleaned, 1)
+    assert len(facts.of(Gone, 1)) == 1
+    assert looked_for == []
 
 
 def test_clean_deletes_unsent_lines_and_says_so(executor: LocalExecutor, facts: Facts, tmp_path: Path) -> None:

@@ -184,6 +184,23 @@ def test_a_child_of_a_command_without_a_trap_may_clean_up_too(tmp_path: Path) ->
     assert mark.exists()
 
 
+def test_a_group_of_which_only_another_users_process_is_left_does_not_hide_the_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+
+    def killpg(group: int, number: int) -> None:
+        sent.append(number)
+        if number == signal.SIGTERM:
+            return kill_group(group, number)
+        raise PermissionError(1, "Operation not permitted")  # as with `sudo -u other ...`, but for root
+
+    kill_group = os.killpg
+    monkeypatch.setattr(os, "killpg", killpg)
+    told_to_stop_when_ready("echo ready; exec sleep 47")
+    assert sent == [signal.SIGTERM, 0, signal.SIGKILL]
+
+
 def test_a_daemon_that_keeps_the_output_open_does_not_keep_the_task(tmp_path: Path) -> None:
     pid, before = tmp_path / "pid", threading.active_count()
     told_to_stop_when_ready(f"setsid bash -c 'echo $$ > {pid}; echo ready; exec sleep 47' & sleep 47")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from execplane.contract.process import (
     process_uid,
 )
 from execplane.worker.channel import MESSAGE_BYTES, Channel, Line, Result, TokenPage
+from tests.parts.eventually import scaled
 from tests.unit.worker.stub_api import MOMENT
 
 
@@ -46,6 +49,45 @@ def test_a_result_is_there_whole_or_not_at_all() -> None:
     assert len(result.reason) == 1_000_000
     channel.close()
     channel.into_supervisor()
+
+
+def test_a_large_briefing_does_not_wait_for_a_task_that_does_not_read_it() -> None:
+    channel = Channel("token")
+    briefing = b"x" * 1_000_000
+    pid = fork_task(channel, expected=briefing, stopped=True)
+    os.waitpid(pid, os.WUNTRACED)
+    writing = threading.Thread(target=channel.brief, args=(briefing,), daemon=True)
+    writing.start()
+    writing.join(scaled(10))
+    waited = writing.is_alive()
+    os.kill(pid, signal.SIGCONT)
+    assert os.waitpid(pid, 0) == (pid, 0)
+    assert not waited
+    channel.close()
+
+
+@pytest.mark.parametrize("written", [b"", b"the first half of a"])
+def test_a_supervisor_that_dies_before_it_has_briefed_leaves_no_briefing(written: bytes) -> None:
+    channel = Channel("token")
+    pid = fork_task(channel, expected=b"")
+    os.write(channel._briefing_fd, written)
+    channel.close()
+    assert os.waitpid(pid, 0) == (pid, 0)
+
+
+def fork_task(channel: Channel, *, expected: bytes, stopped: bool = False) -> int:
+    """Its exit code is 0 when the briefing was the expected one."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            end = channel.into_child()
+            if stopped:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            os._exit(0 if end.briefing() == expected else 1)
+        finally:
+            os._exit(2)
+    channel.into_supervisor()
+    return pid
 
 
 def test_the_end_of_the_tasks_side_is_told() -> None:
