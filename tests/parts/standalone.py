@@ -48,8 +48,9 @@ class Standalone:
         self._opener: urllib.request.OpenerDirector | None = None
 
     def start(self) -> None:
-        """The kernel kills it when the tests are killed: no test run leaves one behind."""
-        command = ["setpriv", "--pdeathsig", "KILL", COMMAND, "standalone"]
+        """The kernel kills it when the tests are killed: no test run leaves one behind. A shell that runs the tests in
+        the background has them ignore SIGINT; it is to mean what it does in a terminal."""
+        command = ["setpriv", "--pdeathsig", "KILL", "env", "--default-signal=INT", COMMAND, "standalone"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
