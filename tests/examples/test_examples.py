@@ -121,7 +121,7 @@ def test_variables_and_connections_reach_the_top_of_the_file_templates_and_tasks
 
     assert "the region is north" in log("top_of_the_file")
     assert "the region is north" in log("template")
-    assert "postgres at warehouse.example:5432, reader with the password ***" in log("connection")
+    assert "postgres at warehouse.example:5432, as reader with the password ***" in log("connection")
 
 
 def test_overrides_reach_the_pod(examples: Standalone) -> None:
