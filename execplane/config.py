@@ -17,13 +17,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from execplane.contract.errors import ConfigError
+from execplane.contract.process import AUTHORS_PREFIXES
 
 PREFIX = "EXECPLANE_"
 EXECUTORS = ("local", "sequential", "kubernetes")
 _NOT_SETTINGS = (
     "EXECPLANE_TEST_",
-    "EXECPLANE_VAR_",
-    "EXECPLANE_CONN_",
+    *AUTHORS_PREFIXES,
     "EXECPLANE_TOKEN_FILE",
     "EXECPLANE_BENCH_",
 )

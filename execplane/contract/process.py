@@ -42,6 +42,10 @@ WORKER_MARK = "_EXECPLANE_WORKER"
 which are settings to a command that a task runs."""
 
 
+AUTHORS_PREFIXES = ("EXECPLANE_VAR_", "EXECPLANE_CONN_")
+"""Variables and Connections that are set by environment: of our settings, what DAG files and tasks may see."""
+
+
 class Spawn(msgspec.Struct, frozen=True, kw_only=True):
     """Fork a worker. The launch token stands nowhere but here and in the child's memory."""
 

@@ -13,12 +13,11 @@ from pathlib import Path
 import msgspec
 
 import execplane
-from execplane.contract.process import WORKER_MARK, Frames, Spawn, ZygoteReport, frame
+from execplane.contract.process import AUTHORS_PREFIXES, WORKER_MARK, Frames, Spawn, ZygoteReport, frame
 from execplane.executors.local_options import LocalOptions
 
 _READ_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 20
-_KEPT_PREFIXES = ("EXECPLANE_VAR_", "EXECPLANE_CONN_")
 _decoder: msgspec.msgpack.Decoder[ZygoteReport] = msgspec.msgpack.Decoder(ZygoteReport)
 
 
@@ -100,7 +99,7 @@ def environment(source: Mapping[str, str], kept: tuple[str, ...]) -> dict[str, s
         name: value
         for name, value in source.items()
         if name != WORKER_MARK
-        and (not name.startswith("EXECPLANE_") or name.startswith(_KEPT_PREFIXES) or name in kept)
+        and (not name.startswith("EXECPLANE_") or name.startswith(AUTHORS_PREFIXES) or name in kept)
     }
     root = str(Path(execplane.__file__).parent.parent)
     if root not in site.getsitepackages():

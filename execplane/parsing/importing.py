@@ -127,7 +127,7 @@ def _load(job: Job, load: Loader, limits: Limits) -> ParsedFile:
             line = int(found[1]) if found else 0
             return msgspec.structs.replace(parsed, error=deaths.too_large(job.file, limits, line))
         return parsed
-    return ParsedFile(file=job.file, error=error, traceback=text, variables=tuple(sorted(job.variables)))
+    return ParsedFile(file=job.file, error=error, traceback=text)
 
 
 def _one_line(exception: BaseException) -> str:

@@ -20,7 +20,7 @@ import msgspec
 from execplane.contract.clock import Clock
 from execplane.contract.dag import ParsedFile
 from execplane.contract.errors import Unavailable
-from execplane.contract.process import Frames, frame
+from execplane.contract.process import AUTHORS_PREFIXES, Frames, frame
 from execplane.parsing.deaths import describe_death, tail
 from execplane.parsing.messages import Answer, Done, Job
 from execplane.parsing.options import Limits
@@ -28,7 +28,6 @@ from execplane.parsing.options import Limits
 _START_SECONDS = 60.0
 _STARTS_PER_JOB = 2
 _SHORTEST_SECRET = 4
-_AUTHORS = ("EXECPLANE_VAR_", "EXECPLANE_CONN_")
 _AHEAD = 4
 """Jobs sent per process: enough that none waits for us, few enough that a newer plan overtakes them."""
 # Numeric libraries reserve memory per core and thread pool, which would count against a file's limit.
@@ -214,9 +213,7 @@ class Parsers:
     def _finish(self, job: Job, done: Done) -> Finished:
         done = msgspec.structs.replace(done, output=_hidden(done.output, job.variables))
         if not done.answer:
-            parsed = describe_death(job.file, done, self._limits)
-            # What it would ask for is not known, but what it got may be why it died.
-            parsed = msgspec.structs.replace(parsed, variables=tuple(sorted(job.variables)))
+            parsed = _remembering(describe_death(job.file, done, self._limits), job)
             return Finished(number=job.number, root=job.root, file=job.file, parsed=parsed)
         try:
             answer = msgspec.json.decode(done.answer, type=Answer)
@@ -228,7 +225,7 @@ class Parsers:
             number=job.number,
             root=job.root,
             file=job.file,
-            parsed=_with_output(answer.parsed, done.output),
+            parsed=_remembering(_with_output(answer.parsed, done.output), job),
             inputs=answer.inputs,
             listed=answer.listed,
         )
@@ -268,7 +265,7 @@ def parser_environment(environ: Mapping[str, str], extra: Mapping[str, str]) -> 
     kept = {
         name: value
         for name, value in environ.items()
-        if name.startswith(_AUTHORS) or (not name.startswith("EXECPLANE_") and name != "DJANGO_SETTINGS_MODULE")
+        if name.startswith(AUTHORS_PREFIXES) or (not name.startswith("EXECPLANE_") and name != "DJANGO_SETTINGS_MODULE")
     }
     package_parent = str(Path(__file__).resolve().parents[2])
     path = [package_parent, *filter(None, [kept.get("PYTHONPATH", "")])]
@@ -288,6 +285,13 @@ def rewrite_paths(parsed: ParsedFile, root: str, folder: str) -> ParsedFile:
         traceback=parsed.traceback.replace(root, folder),
         warnings=tuple(warning.replace(root, folder) for warning in parsed.warnings),
     )
+
+
+def _remembering(parsed: ParsedFile, job: Job) -> ParsedFile:
+    """Of one that died or was ended it is not known what it asked for; what it got may be why."""
+    if not parsed.error or parsed.variables:
+        return parsed
+    return msgspec.structs.replace(parsed, variables=tuple(sorted(job.variables)))
 
 
 def _hidden(output: bytes, variables: Mapping[str, str]) -> bytes:

@@ -6,7 +6,6 @@ differs from the last one, and holds still.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from execplane.bundles.snapshot import Snapshot, Snapshotter
 from execplane.contract.blobs import BlobStore
 from execplane.contract.clock import Clock
 from execplane.contract.dag import ParsedFile
-from execplane.contract.errors import ConfigError, ExecplaneError, Unavailable
+from execplane.contract.errors import ExecplaneError, Unavailable
 from execplane.parsing.candidates import hidden_module, may_define_dags, python_files
 from execplane.parsing.options import ParsingOptions
 from execplane.parsing.owners import Claims, duplicate_error
@@ -29,14 +28,10 @@ from execplane.parsing.parsers import Finished, Parsers, rewrite_paths
 from execplane.parsing.plan import FileRecord, FileRef, Tree, make_record, plan
 from execplane.parsing.variables import FileVariables, Given, StoredVariables
 
-log = logging.getLogger(__name__)
-
 WHOLE_FOLDER = "."
 """The "file" of a problem that concerns a folder as a whole."""
 _RETRY_CAP_SECONDS = 3600.0
 _REMEMBERED_FILES = 100_000
-_MOST_ROUNDS = 20
-"""Imports of a file that asks for more Variables each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,29 +294,16 @@ class ParsePass:
 
     def _arrive(self, job: _Job, finished: Finished) -> list[FileUpdate]:
         """A finished import: done, or to be done once more with the stored Variables that it asked for."""
-        bundle, parsed, problem = job.bundle, finished.parsed, ""
-        try:
-            lacked = self._variables.lacked(FileRef(bundle.folder.name, finished.file), parsed.variables, job.got)
-        except Unavailable:
-            raise
-        except ConfigError as error:
-            problem = f"{finished.file} reads a Variable. {error}"
-        except Exception as error:  # one file's odd name must not keep the others from being imported
-            log.exception("the Variables of %s cannot be looked up", finished.file)
-            problem = f"{finished.file} reads Variables that cannot be looked up: {type(error).__name__}."
-        else:
-            if lacked and job.rounds < _MOST_ROUNDS:
-                self._submit(bundle, job.tree, [finished.file], job.rounds + 1)
-                return []
-            if lacked:
-                problem = (
-                    f"{finished.file} asked for other stored Variables each time it was imported, {job.rounds} times. "
-                    "Read them in tasks, or keep them in one Variable as JSON."
-                )
+        bundle = job.bundle
+        ref = FileRef(bundle.folder.name, finished.file)
+        again, problem = self._variables.after_import(ref, finished.parsed.variables, job.got, job.rounds)
+        if again:
+            self._submit(bundle, job.tree, [finished.file], job.rounds + 1)
+            return []
         if problem:
-            parsed = ParsedFile(file=finished.file, error=problem)
+            finished = replace(finished, parsed=ParsedFile(file=finished.file, error=problem))
         del bundle.jobs[finished.file]
-        return self._take(job, replace(finished, parsed=parsed))
+        return self._take(job, finished)
 
     def _abandon(self, bundle: _Bundle, files: Sequence[str]) -> None:
         """Results of these files' present jobs are of no interest any more."""

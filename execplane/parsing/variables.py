@@ -6,11 +6,18 @@ and one whose Variables change later, too.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from execplane.contract.errors import ConfigError, Unavailable
 from execplane.parsing.plan import FileRef
+
+log = logging.getLogger(__name__)
+
+_MOST_ROUNDS = 20
+"""Imports of a file that asks for more Variables each time."""
 
 
 class StoredVariables(Protocol):
@@ -44,7 +51,26 @@ class FileVariables:
         """What to give to the file's next import."""
         return self._given.get(file, Given())
 
-    def lacked(self, file: FileRef, asked: Collection[str], got: Given) -> bool:
+    def after_import(self, file: FileRef, asked: Collection[str], got: Given, rounds: int) -> tuple[bool, str]:
+        """Whether a file that asked for these in its import number `rounds`, and got those, is to be imported again; or
+        else why it counts as broken ("": it does not). Raises Unavailable."""
+        try:
+            lacked = self._lacked(file, asked, got)
+        except Unavailable:
+            raise
+        except ConfigError as error:
+            return False, f"{file} reads a Variable. {error}"
+        except Exception as error:  # one file's odd name must not keep the others from being imported
+            log.exception("the Variables of %s cannot be looked up", file)
+            return False, f"{file} reads Variables that cannot be looked up: {type(error).__name__}."
+        if not lacked or rounds < _MOST_ROUNDS:
+            return lacked, ""
+        return False, (
+            f"{file} asked for other stored Variables each time it was imported, {rounds} times. "
+            "Read them in tasks, or keep them in one Variable as JSON."
+        )
+
+    def _lacked(self, file: FileRef, asked: Collection[str], got: Given) -> bool:
         """Whether an import that asked for these and got those would show something else now; then `given` has what
         it needs. Raises ConfigError when a value cannot be opened."""
         stored = self._stored.stamps(asked) if asked else {}

@@ -181,10 +181,10 @@ def literal_names(tree: ast.AST) -> set[str]:
             "dag" in ast.unparse(decorator).lower() for decorator in node.decorator_list
         ):
             continue
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Variable.get") and node.args:
-            first = node.args[0]
-            if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                found.add(first.value)
+        match node:
+            case ast.Call(func=ast.Attribute(attr="get") as called, args=[ast.Constant(value=str(name)), *_]):
+                if ast.unparse(called).endswith("Variable.get"):
+                    found.add(name)
         waiting += ast.iter_child_nodes(node)
     return found
 

@@ -73,10 +73,13 @@ def test_a_file_that_asks_for_others_each_time_is_told_so_and_not_imported_for_e
     assert watched.imported == []
 
 
-def test_a_file_that_its_variable_kills_is_imported_again_when_that_changes(watch: Callable[..., Watched]) -> None:
+@pytest.mark.parametrize("end", ["os._exit(1)", "os.kill(os.getpid(), signal.SIGALRM)"], ids=["dead", "timed out"])
+def test_a_file_that_its_variable_kills_is_imported_again_when_that_changes(
+    watch: Callable[..., Watched], end: str
+) -> None:
     watched = watch()
     watched.variables.kept = {"name": "mine"}
-    watched.write(a="# airflow dag\nimport os\nif variable('name') == 'mine': os._exit(1)\nDAGS = ['a']")
+    watched.write(a="# airflow dag\nimport os, signal\nif variable('name') == 'mine': " + end + "\nDAGS = ['a']")
     watched.look()
     assert watched.owners == {}
     watched.variables.kept = {"name": "another"}
