@@ -1,4 +1,4 @@
-"""The test tiers, in order and fail-fast: static, then all tests with the spine first, then the benchmarks, small.
+"""The test tiers, in order and fail-fast: static, parts, all tests, then the benchmarks, small.
 
 `python -m tests.tiers all`, or some tiers by name. The time of each is printed; the first that fails ends the run.
 """
@@ -8,17 +8,102 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 
 
-def call(*command: str, **environment: str) -> int:
-    print(f"$ {' '.join(Path(part).name if part.startswith('/') else part for part in command)}", flush=True)
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+@dataclass(frozen=True)
+class Command:
+    """A program with its arguments, and what it finds in its environment besides ours."""
+
+    words: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return " ".join(Path(part).name if part.startswith("/") else part for part in self.words)
+
+
+def call(*words: str, **environment: str) -> int:
+    command = Command(words, environment)
+    print(f"$ {command}", flush=True)
+    return subprocess.run(words, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+
+
+class Lane:
+    """Commands one after the other, beside other lanes; their lines bear its name. The first that fails ends it."""
+
+    def __init__(self, name: str, commands: Sequence[Command]) -> None:
+        self.code: int | None = None
+        self._name = name
+        self._commands = commands
+        self._lock = threading.Lock()
+        self._running: subprocess.Popen[str] | None = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread.start()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether it has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        """The parts that its tests have started end with them, however those end."""
+        with self._lock:
+            self._stopped = True
+            if self._running is not None:
+                self._running.terminate()
+
+    def _run(self) -> None:
+        for command in self._commands:
+            self._say(f"$ {command}\n")
+            with self._lock:
+                if self._stopped:
+                    return
+                self._running = subprocess.Popen(
+                    command.words,
+                    cwd=ROOT,
+                    env={**os.environ, **command.environment},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    errors="replace",
+                )
+            assert self._running.stdout is not None
+            for line in self._running.stdout:
+                self._say(line)
+            if code := self._running.wait():
+                self.code = code
+                return
+        self.code = 0
+
+    def _say(self, line: str) -> None:
+        sys.stdout.write(f"{self._name:12} | {line}")
+        sys.stdout.flush()
+
+
+def side_by_side(commands: Mapping[str, Sequence[Command]]) -> int:
+    """Run the lanes at once; one that fails stops the others."""
+    lanes = [Lane(name, its_commands) for name, its_commands in commands.items()]
+    failed = 0
+    try:
+        while lanes and not failed:
+            for lane in [lane for lane in lanes if lane.wait(0.5)]:
+                lanes.remove(lane)
+                failed = failed or lane.code or 0
+    finally:
+        for lane in lanes:
+            lane.stop()
+        for lane in lanes:
+            lane.wait()
+    return failed
 
 
 def pytest(*arguments: str) -> int:
@@ -40,15 +125,7 @@ def static() -> int:
 
 
 def _scratch_home() -> str:
-    import tempfile
-
     return str(Path(tempfile.gettempdir()) / "execplane-static-home")
-
-
-def everything() -> int:
-    """All tests in one process, so that they share one cluster and one PostgreSQL; the spine comes first."""
-    tiers = ("spine", "unit", "integration", "conformance", "examples", "cluster", "browser")
-    return pytest("-x", *(f"tests/{tier}" for tier in tiers if (ROOT / "tests" / tier).is_dir()))
 
 
 WORKERS_OWN = (
@@ -62,9 +139,15 @@ WORKERS_OWN = (
 `EXECPLANE_TEST_DATABASE=postgresql pytest tests/conformance`."""
 
 
-def postgresql() -> int:
-    """The tests of the ledger once more, on PostgreSQL, and what whole deployments promise, with the local executor."""
-    return call(
+def _tests_in(*tiers: str) -> Command:
+    return Command((str(BIN / "pytest"), "-q", "-x", *(f"tests/{tier}" for tier in tiers)))
+
+
+WITH_PODS = _tests_in("spine", "conformance", "examples", "cluster", "browser")
+"""In one process, so that they share one cluster; the spine comes first."""
+WITHOUT_PODS = _tests_in("unit", "integration")
+ON_POSTGRESQL = Command(
+    (
         str(BIN / "pytest"),
         "-q",
         "-x",
@@ -72,18 +155,25 @@ def postgresql() -> int:
         "tests/integration/worker_api",
         "tests/conformance",
         *(f"--deselect=tests/conformance/{test}" for test in WORKERS_OWN),
-        EXECPLANE_TEST_DATABASE="postgresql",
-    )
+    ),
+    {"EXECPLANE_TEST_DATABASE": "postgresql"},
+)
+"""The tests of the ledger once more, and what whole deployments promise, with the local executor."""
+
+
+def everything() -> int:
+    """Two lanes at once: the tests with pods mostly wait for pods, and leave a core to the others."""
+    return side_by_side({"with pods": [WITH_PODS], "without pods": [WITHOUT_PODS, ON_POSTGRESQL]})
 
 
 TIERS: dict[str, Callable[[], int]] = {
     "static": static,
     "parts": lambda: call(sys.executable, "-m", "tests.parts", "build"),
     "tests": everything,
-    "postgresql": postgresql,
     "bench": lambda: call(sys.executable, "-m", "bench", "--scale", "0.05"),
 }
 SOME: dict[str, Callable[[], int]] = {
+    "postgresql": lambda: call(*ON_POSTGRESQL.words, **ON_POSTGRESQL.environment),
     "unit": lambda: pytest("-x", "-m", "not slow", "tests/unit"),
     "spine": lambda: pytest("-x", "tests/spine"),
     "integration": lambda: pytest("-x", "tests/integration"),

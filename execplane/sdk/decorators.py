@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import typing
@@ -149,8 +148,8 @@ class TaskFactory:
     def override(self, **given: Any) -> TaskFactory:
         """The same function as a task with other parameters."""
         self._check_names(given)
-        other = copy.copy(self)
-        other.given = {**self.given, **given}
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__, given={**self.given, **given})
         return other
 
     def partial(self, **kwargs: Any) -> FunctionPartial:

@@ -315,6 +315,9 @@ class BaseOperator(Edges, LoggingMixin, metaclass=OperatorMeta):
     def set_xcomargs_dependencies(self) -> None:
         """Every result of another task among the arguments is an edge."""
         for value in self.argument_values():
+            # Most arguments of most tasks are left empty.
+            if value is None or (type(value) in (tuple, list, dict) and not value):
+                continue
             for arg in xcom_arg.find(value):
                 self.set_upstream(arg)
 
