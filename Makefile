@@ -1,5 +1,5 @@
 # The commands of a newcomer (run, test) and of a developer. Each sets up what it needs.
-.PHONY: run test test-fast lint format bench parts lock clean
+.PHONY: run test test-fast chaos lint format bench parts lock clean
 
 PYTHON := .venv/bin/python
 export DJANGO_SETTINGS_MODULE := execplane.settings
@@ -16,6 +16,10 @@ test: ## all tests, tier by tier; starts every real part itself
 test-fast: ## static checks and unit tests
 	@tools/setup.sh
 	@$(PYTHON) -m tests.tiers static unit
+
+chaos: ## a storm of faults with a seed of its own, over 300 tasks in pods
+	@tools/setup.sh
+	@$(PYTHON) -m tests.tiers chaos
 
 lint:
 	@tools/setup.sh

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -143,7 +144,7 @@ def _tests_in(*tiers: str) -> Command:
     return Command((str(BIN / "pytest"), "-q", "-x", *(f"tests/{tier}" for tier in tiers)))
 
 
-WITH_PODS = _tests_in("spine", "conformance", "examples", "cluster", "browser")
+WITH_PODS = _tests_in("spine", "conformance", "examples", "cluster", "browser", "chaos")
 """In one process, so that they share one cluster; the spine comes first."""
 WITHOUT_PODS = _tests_in("unit", "integration")
 ON_POSTGRESQL = Command(
@@ -166,6 +167,14 @@ def everything() -> int:
     return side_by_side({"with pods": [WITH_PODS], "without pods": [WITHOUT_PODS, ON_POSTGRESQL]})
 
 
+def chaos() -> int:
+    """A storm of its own: three hundred tasks, a seed that is drawn here unless one is named."""
+    seed = os.environ.get("EXECPLANE_TEST_CHAOS_SEEDS") or str(secrets.randbelow(1_000_000))
+    print(f"EXECPLANE_TEST_CHAOS_SEEDS={seed}", flush=True)
+    storm = {"EXECPLANE_TEST_CHAOS_SEEDS": seed, "EXECPLANE_TEST_CHAOS_RUNS": "3"}
+    return call(str(BIN / "pytest"), "-q", "-s", "-x", "tests/chaos/test_storm.py", **storm)
+
+
 TIERS: dict[str, Callable[[], int]] = {
     "static": static,
     "parts": lambda: call(sys.executable, "-m", "tests.parts", "build"),
@@ -180,6 +189,7 @@ SOME: dict[str, Callable[[], int]] = {
     "conformance": lambda: pytest("-x", "tests/conformance"),
     "cluster": lambda: pytest("-x", "tests/cluster"),
     "browser": lambda: pytest("-x", "tests/browser"),
+    "chaos": chaos,
 }
 
 
