@@ -43,6 +43,7 @@ def hold():
     """Until the witness says so."""
     connection = tell(get_current_context())
     assert connection.recv(16) == b"go\n"
+    connection.sendall(b"end\n")
 
 
 with DAG("storm", schedule=None, start_date=datetime(2026, 1, 1), max_active_tasks=1000, max_active_runs=10):
