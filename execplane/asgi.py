@@ -24,7 +24,7 @@ class Application:
     """Routes by kind and path; `close` ends the threads."""
 
     def __init__(self, deployment: Deployment) -> None:
-        from execplane.actions import unserved
+        from execplane.actions import pending, unserved
         from execplane.web import wiring
         from execplane.web.live import LiveConsumer, hub
 
@@ -38,6 +38,7 @@ class Application:
         hub.attach(deployment.bus)
         config = deployment.config
         unserved.serve(deployment.served)
+        pending.serve(deployment.why_pending)
         wiring.wire(
             wiring.Parts(
                 logs=deployment.logs,

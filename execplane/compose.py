@@ -12,14 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from execplane import __version__
+from execplane import __version__, room_options
 from execplane.config import Config, current, secret, signing_keys
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import ConfigError, Forbidden, Unavailable
 from execplane.contract.executor import Executor
 from execplane.contract.loops import Loop
+from execplane.room_options import LOCAL_EXECUTORS
 
 if TYPE_CHECKING:
+    from execplane.actions.pending import Look, WhyPending
     from execplane.actions.unserved import Served
     from execplane.actions.worker import Beats, WorkerPolicy
     from execplane.api.worker.app import WorkerApp
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from execplane.api.worker.tokens import TokenMint
     from execplane.blobs.files import FileBlobStore
     from execplane.bundles.places import BundlePlaces
+    from execplane.executors.driver.workloads import Deployed
+    from execplane.executors.kubernetes_options import KubernetesOptions
+    from execplane.executors.task_policy import FailurePolicy
     from execplane.kube.options import KubeOptions
     from execplane.kube.review import PodIdentity
     from execplane.logs.files import FileLogStore
@@ -35,8 +40,6 @@ if TYPE_CHECKING:
     from execplane.metrics.options import MetricsOptions
     from execplane.metrics.start import Started
     from execplane.store.secrets import SecretBox
-
-LOCAL_EXECUTORS = ("local", "sequential")
 
 
 def packaged(name: str) -> Path:
@@ -124,6 +127,30 @@ class Deployment:
         return Served(executors=self.config.all_executors, self_fence=timedelta(seconds=seconds))
 
     @cached_property
+    def why_pending(self) -> WhyPending:
+        """Answers why something does not run; talks to the cluster only when it is asked about a pod."""
+        from execplane.actions.pending import PendingOptions, WhyPending
+
+        config = self.config
+        options = PendingOptions(
+            executors=config.all_executors,
+            parallelism=config.parallelism or None,
+            slots={
+                "local": config.local.slots,
+                "sequential": 1,
+                "kubernetes": config.kubernetes.slots or None,
+            },
+        )
+        looks = {name: self._look() for name in config.all_executors if name not in LOCAL_EXECUTORS}
+        return WhyPending(options, self.clock, looks)
+
+    def _look(self) -> Look:
+        from execplane.kube.client import Client
+        from execplane.kube.pending import Looker
+
+        return Looker(lambda: Client(self._kube_options(), self.clock), self.clock).look
+
+    @cached_property
     def secrets(self) -> SecretBox:
         from execplane.store.secrets import SecretBox
 
@@ -137,8 +164,13 @@ class Deployment:
         return Beats(self.clock)
 
     @cached_property
+    def failure_policy(self) -> FailurePolicy:
+        return room_options.failure_policy(self.config)
+
+    @cached_property
     def worker_policy(self) -> WorkerPolicy:
         from execplane.actions.worker import WorkerPolicy
+        from execplane.executors.driver.holding import HoldLimits
 
         config = self.config
         pods = (config.kubernetes.worker_source, config.kubernetes.worker_dags_folder)
@@ -148,7 +180,7 @@ class Deployment:
             grace_seconds=config.worker.grace_seconds,
             xcom_blob_bytes=config.worker.xcom_blob_bytes,
             xcom_max_bytes=config.worker.xcom_max_bytes,
-            infra_retries=config.scheduler.infra_retries,
+            failures=self.failure_policy,
             web_url=config.web_url,
             sources={"kubernetes": pods},
             env={
@@ -156,6 +188,10 @@ class Deployment:
                 "EXECPLANE_CATCHUP_BY_DEFAULT": str(config.scheduler.catchup_by_default),
             },
             ignore_syntax=config.parsing.ignore_syntax,
+            holds=HoldLimits(
+                most_seconds=config.kubernetes.hold_most_seconds,
+                most_containers=config.kubernetes.hold_most_containers,
+            ),
         )
 
     @cached_property
@@ -261,40 +297,24 @@ class Deployment:
 
     def _kubernetes_executor(self) -> Executor:
         from execplane.executors.kubernetes import KubernetesExecutor
-        from execplane.executors.kubernetes_options import KubernetesOptions
 
-        config = self.config.kubernetes
-        options = KubernetesOptions(
-            deployment_id=self.identity[0],
-            kube=self._kube_options(),
-            namespace=config.namespace,
-            pod_template_file=str(config.pod_template_file or ""),
-            image=config.image,
-            version=__version__,
-            attempt_url=f"{self.config.web_url}/attempts/{{attempt_id}}",
-            slots=config.slots or None,
-            creation_concurrency=config.creation_concurrency,
-            delete_worker_pods=config.delete_worker_pods,
-            delete_worker_pods_on_failure=config.delete_worker_pods_on_failure,
-            list_interval_seconds=config.list_interval_seconds,
-        )
-        return KubernetesExecutor(options, clock=self.clock)
+        return KubernetesExecutor(self.kubernetes_options(), clock=self.clock)
+
+    def kubernetes_options(self) -> KubernetesOptions:
+        return room_options.kubernetes_options(self.config, self.identity[0])
 
     def _kube_options(self) -> KubeOptions:
-        from execplane.kube.options import KubeOptions
-
-        config = self.config.kubernetes
-        return KubeOptions(
-            kubeconfig=str(config.kubeconfig or ""),
-            context=config.context,
-            read_timeout_seconds=config.request_timeout_seconds,
-            pool_size=config.creation_concurrency * 2,
-        )
+        return room_options.kube_options(self.config)
 
     def loops(self) -> list[Loop]:
         """Every loop of a whole deployment, but the one that reports on them."""
         loops = [self._parse_loop(), self._scheduler_loop(), self._beat_loop(), *self._driver_loops()]
-        return [*loops, *self._gauge_loops()]
+        return [*loops, *self._gauge_loops(), self._retention_loop()]
+
+    def _retention_loop(self) -> Loop:
+        from execplane.loops.retention import RetentionLoop
+
+        return RetentionLoop(flight_records=timedelta(days=self.config.kubernetes.flight_record_days))
 
     def _parse_loop(self) -> Loop:
         from execplane.bundles.options import BundleOptions
@@ -368,31 +388,31 @@ class Deployment:
         return [self._driver_loop(name) for name in self.config.all_executors]
 
     def _driver_loop(self, name: str) -> Loop:
+        from execplane.executors.driver.deadlines import DeadlineOptions
         from execplane.executors.driver.loop import DriverLoop, DriverOptions
-        from execplane.executors.driver.workloads import Deployed
 
         config = self.config
-        deployment_id, incarnation = self.identity
-        pods = name not in LOCAL_EXECUTORS
         return DriverLoop(
             lambda: self.executor(name),
-            Deployed(
-                deployment_id=deployment_id,
-                incarnation=incarnation,
-                api_url=(config.kubernetes.api_url or config.web_url) if pods else config.web_url,
-                source=config.kubernetes.worker_source if pods else "bundle",
-                dags_folder=config.kubernetes.worker_dags_folder if pods else "",
-            ),
+            self.deployed(name),
             DriverOptions(
                 parallelism=config.parallelism or None,
-                infra_retries=config.scheduler.infra_retries,
+                failures=self.failure_policy,
                 grace_seconds=config.worker.grace_seconds,
                 self_fence_seconds=config.worker.self_fence_seconds,
+                deadlines=DeadlineOptions(
+                    **config.deadlines.model_dump(),
+                    heartbeat_seconds=config.worker.heartbeat_seconds,
+                    self_fence_seconds=config.worker.self_fence_seconds,
+                ),
             ),
             self.clock,
             owner=self.process,
             wake=lambda: self.bus.deliver(["driver"]),
         )
+
+    def deployed(self, executor: str) -> Deployed:
+        return room_options.deployed(self.config, self.identity, executor)
 
     def runners(self, names: Sequence[str] = ()) -> list[Runner]:
         """Runners for the named loops (all when empty; a name may be a prefix such as "driver"), and the status loop.

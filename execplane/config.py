@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from execplane.config_rules import FailureRule
+from execplane.contract.categories import FATAL_STATE_REASONS
 from execplane.contract.errors import ConfigError
 from execplane.contract.process import AUTHORS_PREFIXES
 
@@ -49,10 +51,25 @@ class Kubernetes(Section):
     api_url: str = Field("", description="where pods find the worker API; empty: `web.url`")
     delete_worker_pods: bool = Field(True, description="delete pods of attempts that ended well")
     delete_worker_pods_on_failure: bool = Field(False, description="delete pods of failed attempts")
+    kept_pods_seconds: float = Field(
+        0, ge=0, description="how long pods stay that the two settings above keep; 0: as long as the cluster keeps them"
+    )
     creation_concurrency: int = Field(16, ge=1, le=128, description="creates under way at once")
     request_timeout_seconds: float = Field(30, gt=0, description="limit of one API call")
     list_interval_seconds: float = Field(60, gt=0, description="how often a full list repairs the watch")
     slots: int = Field(0, ge=0, description="most pods alive at once; 0: no limit")
+    avoid_nodes: int = Field(
+        3, ge=0, le=20, description="most nodes that a retry stays away from, softly, since they failed it; 0: none"
+    )
+    oom_memory_factor: float = Field(
+        1, ge=1, le=4, description="after an OOM kill the next attempt's memory grows by this; 1: it stays"
+    )
+    oom_memory_cap_bytes: int = Field(32 << 30, ge=1 << 20, description="most memory that OOM kills raise it to")
+    hold_most_seconds: float = Field(86400, ge=0, description="longest hold_on_failure of a task; 0: none is held")
+    hold_most_containers: int = Field(20, ge=0, description="most failed containers held at once")
+    flight_record_days: int = Field(
+        30, ge=0, description="how long what is recorded of a pod at its end is kept; 0: nothing is recorded"
+    )
     worker_source: Literal["bundle", "image", "volume"] = Field("bundle", description="where pods find DAG files")
     worker_dags_folder: str = Field("", description="for image and volume: the folder in the container")
 
@@ -79,9 +96,54 @@ class Scheduler(Section):
         "interval", description="interval: Airflow 2's dates; instant: Airflow 3's; a DAG may say otherwise"
     )
     catchup_by_default: bool = Field(False, description="catchup of DAGs that do not say")
-    infra_retries: int = Field(3, ge=0, description="infrastructure failures that an attempt survives")
+    infra_retries: int = Field(3, ge=0, description="infrastructure failures that a task survives")
+    infra_backoff_seconds: float = Field(
+        10, ge=0, description="longest wait after a task's first infrastructure failure; doubles with each"
+    )
+    infra_backoff_cap_seconds: float = Field(300, ge=0, description="longest wait after an infrastructure failure")
     runs_per_tick: int = Field(50, ge=1, description="runs decided per tick")
     max_active_runs_created: int = Field(20, ge=1, description="scheduled runs created per tick")
+
+
+class Deadlines(Section):
+    """How long an attempt may stay in a phase, in seconds, 0: for ever; docs/deadlines.md explains."""
+
+    task_queued_timeout_seconds: float = Field(
+        0, ge=0, description="from queued until its worker runs, all waiting included; then it fails, without a retry"
+    )
+    unscheduled_seconds: float = Field(
+        0, ge=0, description="held back by a quota or without a node; then it fails, without a retry"
+    )
+    launch_seconds: float = Field(600, ge=0, description="until somebody says whether a launch came to be")
+    starting_seconds: float = Field(1800, ge=0, description="on a node until its container runs: volumes, image, init")
+    fatal_state_seconds: float = Field(
+        60, ge=0, description="in a state of `worker_pod_pending_fatal_container_state_reasons`"
+    )
+    worker_pod_pending_fatal_container_state_reasons: list[str] = Field(
+        list(FATAL_STATE_REASONS), description="reasons for which a container waits and that do not pass by themselves"
+    )
+    claim_seconds: float = Field(600, ge=0, description="from the start of its container or process to its claim")
+    task_instance_heartbeat_timeout_seconds: float = Field(
+        660, ge=0, description="without a heartbeat; never less than `worker.self_fence_seconds` and a tenth"
+    )
+    stopping_seconds: float = Field(600, ge=0, description="until the end of a stopped and silent pod is not awaited")
+    breaker_share: float = Field(
+        0.2, gt=0, le=1, description="nobody is ended when more than this share is overdue at once; 1: no breaker"
+    )
+    breaker_least: int = Field(10, ge=1, description="the breaker stays closed below this many")
+
+    @field_validator("worker_pod_pending_fatal_container_state_reasons", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return _comma_separated(value)
+
+
+class Failures(Section):
+    """Whose failures are paid from what."""
+
+    rules: list[FailureRule] = Field(
+        [], description="rules in addition to the built-in categories, the first match counts; see docs/failures.md"
+    )
 
 
 class Parsing(Section):
@@ -146,6 +208,8 @@ class Config(Section):
     local: Local = Local()
     worker: Worker = Worker()
     scheduler: Scheduler = Scheduler()
+    failures: Failures = Failures()
+    deadlines: Deadlines = Deadlines()
     parsing: Parsing = Parsing()
     web: Web = Web()
     metrics: Metrics = Metrics()
@@ -229,12 +293,21 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        dotted = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        dotted, entry = _place(first["loc"])
         said = first["msg"].removeprefix("Value error, ").rstrip(".?") + ("?" if first["msg"].endswith("?") else ".")
         raise ConfigError(
-            f"The setting {dotted} ({environment_name(dotted)}) is not valid: {said}",
+            f"The setting {dotted} ({environment_name(dotted)}) is not valid: {entry}{said}",
             hint=f"`execplane config explain {dotted}` tells what it takes.",
         ) from None
+
+
+def _place(loc: tuple[int | str, ...]) -> tuple[str, str]:
+    """The setting's dotted name, and which of its entries is meant, as words: "entry 2, budget: "."""
+    first = next((place for place, part in enumerate(loc) if isinstance(part, int)), len(loc))
+    dotted, (number, *names) = ".".join(str(part) for part in loc[:first]), loc[first:] or (None,)
+    if not isinstance(number, int):
+        return dotted, ""
+    return dotted, ", ".join([f"entry {number + 1}", *(str(name) for name in names if isinstance(name, str))]) + ": "
 
 
 def _from_file(file: Path | None, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -272,7 +345,8 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> I
 
 
 def _is_mapping(field: Any) -> bool:
-    return str(field.annotation).startswith("dict")
+    """Whether a value in the environment is written as JSON: an object, or a list of them."""
+    return str(field.annotation).startswith("dict") or field.annotation == list[FailureRule]
 
 
 def _json(name: str, text: str) -> Any:
@@ -281,7 +355,7 @@ def _json(name: str, text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"The setting {name} is not a JSON object: {error}.") from None
+        raise ConfigError(f"The setting {name} is not JSON: {error}.") from None
 
 
 def _nearest(dotted: str, known: Mapping[str, Any]) -> str:

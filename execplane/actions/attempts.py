@@ -1,4 +1,4 @@
-"""Verbs on attempts: cancel."""
+"""Verbs on attempts: cancel, release."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from execplane.contract.states import TaskState
 from execplane.store import task_rows
 from execplane.store.audit import audit
 from execplane.store.database import write
-from execplane.store.transitions import clearing
+from execplane.store.queries.attempts import get_attempt
+from execplane.store.transitions import clearing, holding
 
 _CLOCK = SystemClock()
 
@@ -31,3 +32,14 @@ def cancel(actor: Actor, attempt_id: int, reason: str = "", *, clock: Clock = _C
         if not end_unserved(actor, ti_ids=[row.ti_id], now=now) and row.leaving:
             raise Conflict("The attempt is being stopped already.", hint="Its task has been given its state.")
         audit(actor.name, "cancel", f"attempt:{attempt_id}", after={"reason": reason}, now=now)
+
+
+def release(actor: Actor, attempt_id: int, *, clock: Clock = _CLOCK) -> None:
+    """Let a failed container go that is kept for debugging. Raises NotFound, Conflict (it is not held)."""
+    demand(actor, "release held containers")
+    now = clock.now()
+    with write():
+        row = get_attempt(attempt_id)
+        if not row.is_held(now) or not holding.release(attempt_id, now=now):
+            raise Conflict(f"The container of attempt {attempt_id} is not held.", hint="It may have ended by itself.")
+        audit(actor.name, "release", f"attempt:{attempt_id}", before={"held_until": str(row.held_until)}, now=now)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from execplane.actions.actor import Actor
+from execplane.contract.categories import Category
 from execplane.contract.states import AttemptState, TaskState
 from execplane.store import lease_rows, task_rows
 from execplane.store.task_rows import Stopping
@@ -75,7 +76,7 @@ def _end(one: Stopping, self_fence: timedelta, now: datetime) -> AttemptEnd:
     return AttemptEnd(
         state=AttemptState.CANCELLED,
         task_state=TaskState.NONE if one.then == "clear" else None,
-        category="cancelled",
+        category=Category.CANCELLED,
         reason=reason,
         hint="Put the executor back with EXECPLANE_EXECUTORS, and what is left there is cleaned up.",
         columns={"gone_at": dead_at},

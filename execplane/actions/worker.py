@@ -22,6 +22,7 @@ from execplane.contract.messages import (
     ClaimAnswer,
     ClaimRequest,
     End,
+    EndAnswer,
     Heartbeat,
     RunContext,
     TaskContext,
@@ -30,11 +31,13 @@ from execplane.contract.messages import (
     XComValues,
 )
 from execplane.contract.states import ATTEMPT_ENDED, AttemptState, RunType
-from execplane.executors.driver import ends
+from execplane.executors.driver import ends, holding
+from execplane.executors.driver.holding import HoldLimits
 from execplane.executors.driver.workloads import task_of
+from execplane.executors.task_policy import FailurePolicy
 from execplane.executors.verdict import max_tries
 from execplane.store import worker_rows
-from execplane.store.database import is_outage
+from execplane.store.database import is_outage, write
 from execplane.store.queries.versions import spec as dag_spec
 from execplane.store.texts import NUL, json_has_nul, nul_replaced
 from execplane.store.transitions import ending, launching, observing
@@ -47,6 +50,8 @@ _MOST_PREFETCHED = 200
 _PREFETCH_BYTES = 65_536
 _MOST_PULLED = 10_000
 _PRIOR_RUNS = 100
+_HELD_OUTCOMES = frozenset({"failed", "fail_without_retry", "timeout"})
+"""Failures of the task itself: what was told to stop is not kept."""
 
 
 class NotYet(Conflict):
@@ -70,13 +75,14 @@ class WorkerPolicy:
     grace_seconds: float
     xcom_blob_bytes: int
     xcom_max_bytes: int
-    infra_retries: int
+    failures: FailurePolicy
     web_url: str
     sources: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Executor -> (source, dags_folder); absent: bundle."""
     env: dict[str, str] = field(default_factory=dict)
     """For every task's process."""
     ignore_syntax: str = ""
+    holds: HoldLimits = field(default_factory=HoldLimits)
 
 
 def claim(
@@ -257,20 +263,34 @@ def heartbeat(row: LiveAttempt, beat: Heartbeat, beats: Beats, *, now: datetime)
     return row.stop_reason or "stopped" if row.state == AttemptState.STOPPING else ""
 
 
-def end(row: LiveAttempt, report: End, policy: WorkerPolicy, *, now: datetime) -> tuple[bool, str]:
-    """The report: gives (accepted, the attempt's state). A repeated report is accepted again and moves nothing."""
+def end(row: LiveAttempt, report: End, policy: WorkerPolicy, *, now: datetime) -> EndAnswer:
+    """The report. A repeated one is accepted again, moves nothing, and is told the rest of the same hold."""
     if row.state in ATTEMPT_ENDED:
-        return True, str(row.state)
+        return _ended(row.attempt_id, str(row.state), now)
     report = msgspec.structs.replace(report, rendered=_storable(report.rendered))
-    state = ends.end_reported(
+    # Rooms of their own, one transaction: an end without its hold would have its container cleaned up.
+    with write():
+        state = _end(row, report, policy, now)
+        if state == AttemptState.FAILED and report.outcome in _HELD_OUTCOMES:
+            holding.hold(row.attempt_id, policy.holds, actor=f"worker {row.nonce[:8]}", now=now)
+    return _ended(row.attempt_id, state, now)
+
+
+def _ended(attempt_id: int, state: str, now: datetime) -> EndAnswer:
+    """Only a failed attempt's container may be held."""
+    seconds = holding.left(attempt_id, now) if state == AttemptState.FAILED else 0.0
+    return EndAnswer(accepted=True, state=state, hold_seconds=seconds)
+
+
+def _end(row: LiveAttempt, report: End, policy: WorkerPolicy, now: datetime) -> str:
+    return ends.end_reported(
         row.attempt_id,
         report,
         xcom_rows(row, report.xcoms),
         now=now,
-        infra_retries=policy.infra_retries,
+        failures=policy.failures,
         actor=f"worker {row.nonce[:8]}",
     )
-    return True, state
 
 
 def push(row: LiveAttempt, values: Sequence[XComValue], map_length: int | None, *, now: datetime) -> None:

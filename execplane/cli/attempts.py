@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from execplane.cli.output import Output, OutputOption, between, duration, say, show_one, show_rows
-from execplane.cli.session import reading
+from execplane.cli.output import Output, OutputOption, between, duration, say, show_done, show_one, show_rows
+from execplane.cli.session import acting, reading
 
 if TYPE_CHECKING:
     from execplane.store.queries.attempts import AttemptMark
 
-app = typer.Typer(help="Attempts: list and explain.", no_args_is_help=True)
+app = typer.Typer(help="Attempts: list, explain, why, latency, release.", no_args_is_help=True)
 
 _ENDS = ("success", "failed", "skipped", "rescheduled", "cancelled")
 _ALIVE = ("queued", "claimed", "launched", "running", "stopping")
@@ -122,9 +122,13 @@ def explain(
     """What happened to an attempt, or why it does not start, in plain words. Example: execplane attempts explain 42"""
     with reading() as deployment:
         from execplane.cli import explain as words
-        from execplane.store.queries import attempts
+        from execplane.cli import telling
+        from execplane.contract.flight import plain
+        from execplane.contract.phases import COLUMNS
+        from execplane.store.queries import attempts, flights, tasks
 
         row = attempts.get_attempt(attempt_id)
+        policy = deployment.config.kubernetes
         known = words.Known(
             row=row,
             events=attempts.events(attempt_id),
@@ -135,6 +139,10 @@ def explain(
             kubectl=words.kubectl_options(
                 str(deployment.config.kubernetes.kubeconfig or ""), deployment.config.kubernetes.context
             ),
+            task=tasks.get_task_by_pk(row.ti_id),
+            flight=flights.flight_of(attempt_id),
+            keeps_failed_pods=not policy.delete_worker_pods_on_failure,
+            keeps_good_pods=not policy.delete_worker_pods,
         )
     if output is Output.TABLE:
         for line in words.story(known):
@@ -149,7 +157,10 @@ def explain(
         {
             **attempt_fields(row),
             "hint": row.hint,
-            "phases": {name: getattr(row, name) for name in attempts.PHASES},
+            "phases": {name: getattr(row, name) for name in COLUMNS},
+            "clocks": [skew.sentence for skew in row.timeline.skews],
+            "story": list(telling.told(row, known.now)),
+            "flight_record": None if known.flight is None else plain(known.flight),
             "events": events,
             "waiting": None if waiting is None else {"code": waiting.code, "sentence": waiting.sentence},
             "accesses": [{"kind": a.kind, "name": a.name, "found": a.found, "at": a.at} for a in known.accesses],
@@ -157,3 +168,57 @@ def explain(
         },
         output,
     )
+
+
+@app.command()
+def latency(
+    by: Annotated[str, typer.Option(help="Group by template, image, node or namespace.")] = "node",
+    value: Annotated[str | None, typer.Option(help="Only attempts of this node (template, …).")] = None,
+    phase: Annotated[
+        str, typer.Option(help="Only the time until this phase (scheduled, pulled, …); start: from queued to running.")
+    ] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Percentiles of the time from phase to phase, over the newest that ended. Example: execplane attempts latency"""
+    from execplane.contract.errors import InvalidInput
+
+    with reading():
+        from execplane.store.queries import latency as queries
+
+        if phase and phase not in queries.PHASE_NAMES:
+            raise InvalidInput(f"There is no phase {phase!r}.", hint=f"Use {', '.join(queries.PHASE_NAMES)}.")
+        found = queries.latency(by, value=value)
+    groups = [("(all)", found.whole), *((group.value or "(none)", group) for group in found.groups)]
+    rows = [
+        {
+            by: name,
+            "phase": one.phase,
+            "spent": one.spent,
+            "n": one.n,
+            "p50_seconds": one.p50,
+            "p90_seconds": one.p90,
+            "p99_seconds": one.p99,
+            "p50": duration(one.p50),
+            "p90": duration(one.p90),
+            "p99": duration(one.p99),
+        }
+        for name, group in groups
+        for one in group.phases
+        if phase in ("", one.phase)
+    ]
+    none = f"No attempt with {by} {value} is among the newest that ended." if value else "No attempt has ended yet."
+    show_rows(rows, output, (by, "spent", "n", "p50", "p90", "p99"), empty=none)
+
+
+@app.command()
+def release(
+    attempt_id: Annotated[int, typer.Argument(metavar="ATTEMPT_ID", help="As `attempts list` shows it.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let a failed container go that hold_on_failure keeps. Example: execplane attempts release 42"""
+    with acting() as session:
+        from execplane.actions import attempts
+
+        attempts.release(session.actor, attempt_id)
+    words = f"The container of attempt {attempt_id} is let go; it ends within a minute."
+    show_done([{"attempt": attempt_id, "released": True}], output, [words])

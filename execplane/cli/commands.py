@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from execplane.cli import attempts, dags, pods, runs, secrets, settings, tasks
+from execplane.cli import attempts, dags, deadlines, pods, runs, secrets, settings, tasks, why
 from execplane.cli.output import Output, OutputOption
 
 _GROUPS = {
@@ -15,10 +15,13 @@ _GROUPS = {
     "tasks": tasks.app,
     "attempts": attempts.app,
     "pods": pods.app,
+    "deadlines": deadlines.app,
     "variables": secrets.variables,
     "connections": secrets.connections,
     "config": settings.app,
 }
+attempts.app.command("why")(why.why_attempt)
+tasks.app.command("why")(why.why_task)
 
 
 def register(app: typer.Typer) -> None:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from execplane.cli import telling
 from execplane.cli.output import between, cell, duration
 
 if TYPE_CHECKING:
+    from execplane.contract.flight import Flight
     from execplane.store.queries.attempts import AccessRow, AttemptRow, EventRow, WaitingRow
+    from execplane.store.queries.tasks import TaskRow
 
 _CAUSES = {
     "first": "the task's first launch",
@@ -32,18 +35,6 @@ _STANDING = {
     "rescheduled": "was put off to be called later",
     "cancelled": "was cancelled",
 }
-_PHASES = (
-    ("waited for a slot", "queued_at", "claimed_at"),
-    ("prepared", "claimed_at", "launched_at"),
-    ("accepted", "launched_at", "acknowledged_at"),
-    ("waited for a node", "acknowledged_at", "scheduled_at"),
-    ("pulled the image", "scheduled_at", "pulled_at"),
-    ("started the container or process", "pulled_at", "started_at"),
-    ("started the worker", "started_at", "running_at"),
-    ("loaded the DAG file", "running_at", "user_code_at"),
-    ("ran the task", "user_code_at", "ended_at"),
-    ("was certainly dead", "ended_at", "gone_at"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +48,12 @@ class Known:
     now: datetime
     web_url: str = ""
     kubectl: str = "kubectl"
+    task: TaskRow | None = None
+    """Its task instance, for what follows."""
+    flight: Flight | None = None
+    keeps_failed_pods: bool = False
+    """The deletion policy."""
+    keeps_good_pods: bool = False
 
 
 def story(known: Known) -> Iterator[str]:
@@ -68,13 +65,16 @@ def story(known: Known) -> Iterator[str]:
     yield f"  It {_standing(known)}."
     yield from _why(known)
     yield ""
-    yield "What happened"
-    yield from (f"  {line}" for line in _events(known))
-    phases = list(_phases(row))
-    if phases:
+    yield "The story"
+    yield from (f"  {line}" for line in telling.told(row, known.now))
+    yield from (f"  {line}" for line in telling.follows(row, known.task, known.now))
+    if known.flight is not None:
         yield ""
-        yield "Where the time went"
-        yield from (f"  {line}" for line in phases)
+        yield "What its pod left"
+        yield from (f"  {line}" for line in telling.left(known.flight))
+    yield ""
+    yield "What was recorded"
+    yield from (f"  {line}" for line in _events(known))
     yield ""
     yield "Where"
     yield from (f"  {line}" for line in _where(row))
@@ -122,6 +122,10 @@ def _why(known: Known) -> Iterator[str]:
             yield f"  {row.launch_failures} launches went wrong; the next one is at {cell(row.retry_at)}."
         if row.heartbeat_at is not None:
             yield f"  Last sign of life {duration(between(row.heartbeat_at, known.now))} ago."
+    if row.is_held(known.now):
+        left = duration(between(known.now, row.held_until))
+        yield f"  Its failed container is held for debugging for {left} more, until {cell(row.held_until)}:"
+        yield f"  look into it with `kubectl exec` (below), then `execplane attempts release {row.id}`."
     if row.hint:
         yield f"  What to do: {cell(row.hint)}"
 
@@ -137,13 +141,6 @@ def _events(known: Known) -> Iterator[str]:
         yield f"{stamp}  {passed:>8}  {moved:<11}  by {cell(event.actor)}{reason}"
     if not known.events:
         yield "Nothing is recorded."
-
-
-def _phases(row: AttemptRow) -> Iterator[str]:
-    for words, start, end in _PHASES:
-        seconds = between(getattr(row, start), getattr(row, end))
-        if seconds is not None and seconds >= 0:
-            yield f"{duration(seconds):>9}  {words}"
 
 
 def _where(row: AttemptRow) -> Iterator[str]:
@@ -174,11 +171,14 @@ def commands(known: Known) -> Iterator[str]:
     """What to type next. A pod that is gone has no kubectl lines."""
     row = known.row
     gone = row.gone_at is not None and row.gone_at <= known.now
-    if row.namespace and row.pod_name and row.launched_at is not None and not gone:
+    kept = known.keeps_failed_pods if row.state in ("failed", "cancelled") else known.keeps_good_pods
+    if row.namespace and row.pod_name and row.launched_at is not None and (kept or not gone):
         pod = shlex.join(["-n", row.namespace, row.pod_name])
         flag, name = shlex.join(["-n", row.namespace]), shlex.quote(row.pod_name)
         yield f"{known.kubectl} describe pod {pod}"
         yield f"{known.kubectl} logs {pod} -c base"
+        if not gone and (row.running_at is not None or row.started_at is not None):
+            yield f"{known.kubectl} exec -it {pod} -c base -- sh"
         yield f"{known.kubectl} {flag} get events --field-selector involvedObject.name={name}"
     words = ["execplane", "tasks", "logs", row.dag_id, row.run_id, row.task_id, "--attempt", str(row.attempt_no)]
     if row.map_index >= 0:

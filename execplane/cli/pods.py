@@ -12,7 +12,7 @@ from execplane.cli.session import reading
 if TYPE_CHECKING:
     from execplane.store.queries.attempts import AttemptMark, WaitingRow
 
-app = typer.Typer(help="Pods of attempts.", no_args_is_help=True)
+app = typer.Typer(help="Pods of attempts: list, reconcile, decide, release.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -25,7 +25,7 @@ def list_pods(
 ) -> None:
     """Pods that are, or may be, alive; what they wait for. Example: execplane pods list --ended --node worker-3"""
     with reading() as deployment:
-        from execplane.compose import LOCAL_EXECUTORS
+        from execplane.room_options import LOCAL_EXECUTORS
         from execplane.store.queries import attempts
 
         executors = [name for name in deployment.config.all_executors if name not in LOCAL_EXECUTORS]
@@ -50,6 +50,54 @@ def list_pods(
     columns = ("namespace", "pod_name", "state", "node", "age", "attempt_id", "dag_id", "task_id", "reason")
     none = "No executor makes pods here." if not executors else "No pod is alive." if not ended else "No pod has ended."
     show_rows(rows, output, columns, empty=none)
+
+
+@app.command()
+def reconcile(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look, with this process; change nothing.")] = False,
+    seconds: Annotated[float, typer.Option(help="Between the two looks of a dry run.", min=0)] = 5.0,
+    timeout: Annotated[float, typer.Option(help="How long the driver has to look twice, in seconds.", min=1)] = 45.0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Where pods and ledger differ, and what is done about it. Example: execplane pods reconcile --dry-run
+
+    Without --dry-run the running driver looks and repairs, as it does each minute by itself.
+    """
+    from execplane.cli import drift
+
+    if dry_run:
+        drift.dry_run(output, between_seconds=seconds)
+    else:
+        drift.ask_driver(output, timeout_seconds=timeout)
+
+
+@app.command()
+def decide(
+    finding_id: Annotated[int, typer.Argument(metavar="FINDING", help="As `pods reconcile` shows it.")],
+    decision: Annotated[
+        str, typer.Argument(metavar="DECISION", help="leave, delete, or force (of a pod that is stuck terminating).")
+    ],
+    reason: Annotated[str, typer.Option(help="Why; kept with the finding and in the audit log.")] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """What becomes of a pod that only a person can judge. Example: execplane pods decide 7 leave"""
+    from execplane.cli import drift
+
+    drift.decide(finding_id, decision, reason, output)
+
+
+@app.command()
+def release(
+    executor: Annotated[
+        str, typer.Argument(metavar="[EXECUTOR]", help="The executor that launches nothing.")
+    ] = "kubernetes",
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit log.")] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Launch again although pods of another database were found. Example: execplane pods release kubernetes"""
+    from execplane.cli import drift
+
+    drift.release(executor, reason, output)
 
 
 def _fits(attempt: AttemptMark, node: str, namespace: str) -> bool:

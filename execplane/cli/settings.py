@@ -103,6 +103,8 @@ def _shown(value: Any, secret: bool) -> Any:
         return HIDDEN if hidden else ""
     if isinstance(value, Path):
         return str(value)
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", exclude_defaults=True)
     return [_shown(part, False) for part in value] if isinstance(value, list) else value
 
 
@@ -112,7 +114,7 @@ def _type(annotation: Any) -> str:
         return "secret text, several separated by ','" if "list" in str(annotation) else "secret text"
     if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
         return annotation.__name__
-    return str(annotation).replace("typing.", "").replace("pathlib.", "")
+    return str(annotation).replace("typing.", "").replace("pathlib.", "").replace("execplane.config_rules.", "")
 
 
 def _limit(limit: Any) -> str:

@@ -17,6 +17,7 @@ from execplane.contract.keys import AttemptKey, TaskKey
 
 if TYPE_CHECKING:
     from execplane.compose import Deployment
+    from execplane.store.deadline_rows import DeadlineWord
     from execplane.store.queries.system import LeaseRow, LoopRow
 
 LOOP_SILENCE = timedelta(seconds=40)
@@ -181,10 +182,13 @@ def _pod_template(file: str) -> str:
 def _read_ledger(deployment: Deployment, status: Status) -> None:
     from django.db import DatabaseError
 
+    from execplane.store import deadline_rows, drift_rows
     from execplane.store.queries import cli_status, system
 
     try:
         loops, leases = system.loops(), system.leases()
+        words = deadline_rows.words()
+        held = [drift_rows.hold_reason(executor) for executor in drift_rows.holding()]
         now = status.now
         status.queues = [
             {
@@ -203,6 +207,8 @@ def _read_ledger(deployment: Deployment, status: Status) -> None:
     status.loops = [_loop_fields(loop, now) for loop in loops]
     status.leases = [_lease_fields(lease, now) for lease in leases.values()]
     status.problems += _loop_problems(deployment, loops, now) + _queue_problems(deployment, status.queues)
+    status.problems += [_deadline_problem(word) for word in words]
+    status.problems += held
 
 
 def _loop_fields(loop: LoopRow, now: datetime) -> dict[str, Any]:
@@ -254,6 +260,12 @@ def _queue_problems(deployment: Deployment, queues: list[dict[str, Any]]) -> lis
         for queue in queues
         if queue["states"] and queue["executor"] not in deployment.config.all_executors
     ]
+
+
+def _deadline_problem(word: DeadlineWord) -> str:
+    waits = word.breaker_open and word.confirmed is None
+    how = f" `execplane deadlines confirm {word.executor}` does." if waits else ""
+    return f"Deadlines of the {word.executor} executor: {word.sentence}{how}"
 
 
 def _counted(states: dict[str, int]) -> str:

@@ -13,7 +13,7 @@ from execplane.cli.session import acting, reading
 if TYPE_CHECKING:
     from execplane.contract.keys import TaskKey
 
-app = typer.Typer(help="Task instances: clear, mark, logs.", no_args_is_help=True)
+app = typer.Typer(help="Task instances: clear, mark, logs, why.", no_args_is_help=True)
 
 TaskId = Annotated[str, typer.Argument(metavar="TASK_ID", help="The task's id.")]
 MapIndex = Annotated[int, typer.Option(help="Which instance of a mapped task; -1: it is not mapped.", min=-1)]

@@ -196,6 +196,8 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
 class EndAnswer(msgspec.Struct, frozen=True, kw_only=True):
     accepted: bool
     state: str
+    hold_seconds: float = 0.0
+    """For so long a failed task's container is to be kept alive, to look into it."""
 
 
 class LogBatch(msgspec.Struct, frozen=True, kw_only=True):

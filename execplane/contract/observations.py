@@ -54,6 +54,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag="progress"):
     node: str = ""
     image_digest: str = ""
     scheduled_at: datetime | None = None
+    initialized_at: datetime | None = None
+    """Its init containers are done."""
     started_at: datetime | None = None
     waiting: Diagnosis | None = None
     """Why it does not run yet, when it does not."""
@@ -84,14 +86,41 @@ class Cleaned(msgspec.Struct, frozen=True, kw_only=True, tag="cleaned"):
     """The deletion policy keeps it. When somebody deletes it later, a second Cleaned says so."""
 
 
-Fact = Acknowledged | LaunchRefused | Progress | Gone | Cleaned
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, tag="recorded"):
+    """What is kept of the launch after it is gone: a `contract.flight.Flight`, packed. Comes once its end is known,
+    and may never come: nothing waits for it."""
 
-
-class Stray(msgspec.Struct, frozen=True, kw_only=True):
-    """Something on the executor that carries our deployment's mark and that the ledger was not asked about."""
-
-    key: AttemptKey
     attempt_id: int
+    at: datetime
+    body: bytes
+    node: str = ""
+    image_digest: str = ""
+    scheduled_at: datetime | None = None
+    initialized_at: datetime | None = None
+    pulled_at: datetime | None = None
+    """Only the pod's events tell it."""
+    started_at: datetime | None = None
+
+
+class Mended(msgspec.Struct, frozen=True, kw_only=True, tag="mended"):
+    """A repair of a drift finding was tried. Whether it helped, the next look tells."""
+
+    attempt_id: int
+    finding_id: int
+    at: datetime
+    done: bool
+    sentence: str
+
+
+class Missed(msgspec.Struct, frozen=True, kw_only=True, tag="missed"):
+    """A list did not show a launch, and nothing had told that it went: its Gone was reported then."""
+
+    attempt_id: int
+    key: AttemptKey
     namespace: str
     name: str
     uid: str
+    at: datetime
+
+
+Fact = Acknowledged | LaunchRefused | Progress | Gone | Cleaned | Recorded | Mended | Missed

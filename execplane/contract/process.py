@@ -178,6 +178,23 @@ def oom_kills() -> int:
     return 0
 
 
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Of the container we are in: cgroup version 2, then 1."""
+_NO_LIMIT = 1 << 60
+
+
+def memory_limit_bytes(files: tuple[str, ...] = _MEMORY_LIMITS) -> int | None:
+    """What the container that this process is in may use; None where there is no limit, or no container."""
+    for name in files:
+        try:
+            with open(name, encoding="ascii") as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        return int(text) if text.isdigit() and int(text) < _NO_LIMIT else None
+    return None
+
+
 def descendants(pid: int) -> list[int]:
     """Children and children's children, whatever group or session they moved to."""
     children: dict[int, list[int]] = {}

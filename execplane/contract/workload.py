@@ -32,6 +32,10 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     dag_executor_config: dict[str, Any] = {}
     resources: dict[str, Any] = {}
     execution_timeout_seconds: float | None = None
+    avoid_nodes: tuple[str, ...] = ()
+    """Nodes on which infrastructure failed this task's earlier attempts, the latest first."""
+    oom_kills: int = 0
+    """How often this task was killed for memory since it was last cleared."""
 
 
 class WorkerStart(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,18 +9,23 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import timedelta
+
+import msgspec
 
 from execplane.contract.clock import Clock, SystemClock
 from execplane.contract.errors import InvalidInput
 from execplane.contract.executor import Report
-from execplane.contract.observations import LaunchRefused, Stray
+from execplane.contract.observations import LaunchRefused
 from execplane.contract.workload import Handle, Intent, Workload
 from execplane.executors.kubernetes_entries import Cleaning, Entry, Phase
+from execplane.executors.kubernetes_flight import FlightRecorder
 from execplane.executors.kubernetes_launch import asked_to_wait, launch_one
 from execplane.executors.kubernetes_options import KubernetesOptions
 from execplane.executors.kubernetes_outbox import Outbox
+from execplane.executors.kubernetes_reconcile import Looks, Mender, patience_of
 from execplane.executors.kubernetes_remove import Removal, Remover
 from execplane.executors.kubernetes_template import Templates
 from execplane.executors.kubernetes_tracker import Tracker
@@ -34,6 +39,7 @@ from execplane.pods.builder import PodBuilder
 from execplane.pods.hook import Mutate, Mutation
 from execplane.pods.identity import deployment_selector
 from execplane.pods.layers import layers_of
+from execplane.pods.reconcile import Look, Patience, Repair
 from execplane.pods.status import decode_pod
 
 logger = logging.getLogger(__name__)
@@ -69,11 +75,14 @@ class KubernetesExecutor:
             worker_args=options.worker_args,
             allow_command=options.allow_command,
             attempt_url=options.attempt_url,
+            lessons=options.lessons,
         )
         self._builder = PodBuilder(build_options, in_process(found) if found is not None else None)
         self._selector = deployment_selector(options.deployment_id)
         self.tracker = Tracker(self._clock)
         self._outbox = Outbox()
+        self._looks = Looks()
+        self._mender = Mender(self.client, self._clock, self._outbox.put)
         self._creates = ThreadPoolExecutor(options.creation_concurrency, thread_name_prefix="kube-create")
         self._lock = threading.Lock()
         self._queued: dict[int, Future[None]] = {}
@@ -84,6 +93,13 @@ class KubernetesExecutor:
         self._closed = threading.Event()
         self._wake = threading.Event()
         self._remover = Remover(self.client, self.tracker, options, self._clock, self._under_way, self._wake.set)
+        self._recorder = FlightRecorder(
+            self.client,
+            options,
+            self._clock,
+            report=lambda fact: self._outbox.put([fact]),
+            done=self._remover.recorded,
+        )
         self._list_wanted: set[str] = set()
         self._no_access = ""
 
@@ -92,7 +108,8 @@ class KubernetesExecutor:
     def start(self, report: Report) -> None:
         """Begin to watch the namespaces, each in a thread of its own."""
         self._outbox.start(report)
-        self.tracker.connect(self._outbox.put, self._ready)
+        record = self._recorder.capture if self.options.flight_records else lambda sight: None
+        self.tracker.connect(self._outbox.put, self._ready, record)
         for namespace in self.options.all_namespaces:
             self._watch(namespace)
         self._thread(self._housekeeping, "kube-housekeeping")
@@ -147,19 +164,23 @@ class KubernetesExecutor:
         for handle in handles:
             ready = self.tracker.clean(handle, Cleaning.DELETE if delete else Cleaning.KEEP)
             entry = self.tracker.entry(handle.attempt_id)
-            if delete and not ready and entry is not None:
-                # A container that does not end although its end was reported is deleted all the same.
+            if not ready and entry is not None:
+                # A container that does not end although its end was reported is ended all the same.
                 due = self._clock.monotonic() + options.settle_seconds
-                self._remover.remove(Removal(entry=entry, not_before=due))
+                self._remover.remove(Removal(entry=entry, not_before=due, sidecars_only=not delete))
 
     def _ready(self, entry: Entry) -> None:
         """An attempt that is to be cleaned has ended."""
         if entry.cleaning is Cleaning.DELETE:
-            self._remover.remove(Removal(entry=entry))
+            recorded = not self._recorder.under_way(entry.attempt_id)
+            wait_seconds = 0.0 if recorded else self.options.flight_record_wait_seconds
+            due = self._clock.monotonic() + wait_seconds
+            self._remover.remove(Removal(entry=entry, not_before=due, after_record=not recorded))
         elif self.tracker.sidecars_of(entry):
             # A kept pod must not keep a CPU: the deadline ends its containers and leaves the object.
             self._remover.remove(Removal(entry=entry, sidecars_only=True))
         else:
+            self._remover.call_off(entry.attempt_id)
             self.tracker.kept(entry)
 
     def check(self) -> str:
@@ -187,6 +208,8 @@ class KubernetesExecutor:
             watch.close()
         self._creates.shutdown(wait=self._settled(), cancel_futures=True)
         self._remover.close()
+        self._mender.close()
+        self._recorder.close()
         for thread in self._threads:
             thread.join()
         self._outbox.close()
@@ -209,16 +232,40 @@ class KubernetesExecutor:
         reason = f": {answer.reason}" if answer.reason else ""
         return f"execplane may not create pods in namespace {self.options.namespace}{reason}. Check its roles."
 
-    # For pages and later reconciliation
-
-    def strays(self) -> list[Stray]:
-        """Pods of our deployment that nobody asked about."""
-        return self.tracker.strays()
+    # For pages and reconciliation
 
     def watches(self) -> dict[str, WatchHealth]:
         """Each namespace's watch, and how it is."""
         with self._lock:
             return {namespace: watch.health for namespace, watch in self._watches.items()}
+
+    @property
+    def cluster(self) -> str:
+        return self.options.cluster
+
+    @property
+    def patience(self) -> Patience:
+        return patience_of(self.options)
+
+    def looks(self) -> Mapping[str, Look]:
+        """Each namespace's newest whole list: the watch's own, or the periodic one. Costs no call."""
+        return self._looks.newest()
+
+    def unseen(self) -> dict[str, str]:
+        """Namespaces of which there is no list yet, with why; "": it is on its way."""
+        looks = self._looks.newest()
+        return {namespace: health.last_error for namespace, health in self.watches().items() if namespace not in looks}
+
+    def look_again(self) -> None:
+        """List every namespace soon, page by page."""
+        with self._lock:
+            self._list_wanted |= set(self._watches)
+        self._wake.set()
+
+    def repair(self, repairs: Sequence[Repair]) -> None:
+        """Do this to exactly these pods; each is answered by a Mended."""
+        if not self._closed.is_set():
+            self._mender.order(repairs)
 
     # Creates
 
@@ -280,9 +327,9 @@ class KubernetesExecutor:
     def _apply(self, namespace: str, event: WatchEvent) -> None:
         match event:
             case Listed(items=items, started=started):
-                self.tracker.listed(namespace, [decode_pod(item) for item in items], started)
+                self._listed(namespace, items, started)
             case Changed(type=kind, object=item):
-                self.tracker.changed(kind, decode_pod(item))
+                self.tracker.changed(kind, decode_pod(item), bytes(item))
             case Interrupted(error=error, wait_seconds=seconds):
                 logger.warning("watch of %s, again in %.1f s: %s", namespace, seconds, error)
 
@@ -318,7 +365,13 @@ class KubernetesExecutor:
         except KubeError as error:
             logger.warning("list of %s: %s", namespace, error)
             return
-        self.tracker.listed(namespace, [decode_pod(item) for item in items], started)
+        self._listed(namespace, items, started)
+
+    def _listed(self, namespace: str, items: Sequence[msgspec.Raw], started: float) -> None:
+        pods = [decode_pod(item) for item in items]
+        self.tracker.listed(namespace, pods, started)
+        ago = timedelta(seconds=self._clock.monotonic() - started)
+        self._looks.took(namespace, self._clock.now() - ago, started, pods)
 
 
 def in_process(hook: Hook) -> Mutate:

@@ -46,6 +46,20 @@ class Entry:
     """The last Progress, so that a repetition is not reported."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastSight:
+    """A pod as it was seen last, when its attempt's end was seen."""
+
+    attempt_id: int
+    namespace: str
+    name: str
+    uid: str
+    pod: Pod | None
+    """None: nobody saw it."""
+    whole: bytes = b""
+    """All of it, as the API server sent it; empty where it was not at hand."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Seen:
     """One pod of ours, as last seen."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from execplane.contract.categories import Category
 from execplane.contract.clock import Clock
 from execplane.contract.observations import Acknowledged, Diagnosis, LaunchRefused
 from execplane.contract.workload import Intent
@@ -32,7 +33,6 @@ from execplane.kube.errors import (
     Unauthorized,
     is_quota,
 )
-from execplane.pods.categories import Category
 from execplane.pods.ends import diagnosis
 from execplane.pods.identity import PodIdentity, identity_of, read_identity
 from execplane.pods.status import Pod, decode_pod
@@ -140,6 +140,7 @@ def _refused(intent: Intent, error: KubeError, options: KubernetesOptions, clock
 
 
 _WEBHOOK = re.compile(r'admission webhook "([^"]+)"')
+_SILENT_WEBHOOK = re.compile(r'failed calling webhook "([^"]+)"')
 _MISSING = re.compile(r'error looking up service account|no PriorityClass with name|namespaces "[^"]+" not found')
 
 
@@ -169,7 +170,10 @@ def explain_refusal(error: KubeError, provenance: Mapping[str, str] | None = Non
     if isinstance(error, AccessDenied):
         return _denied(error, data)
     if isinstance(error, PreconditionFailed | Expired) or error.retryable:
-        hint = error.hint or "The same pod is posted again."
+        hint = error.hint
+        if silent := _SILENT_WEBHOOK.search(text):
+            data["webhook"] = silent.group(1)
+            hint = f"The same pod is posted again; look at the service behind webhook {silent.group(1)}."
         return diagnosis(Category.API_UNAVAILABLE, text, hint=hint, data=data), True
     return diagnosis(Category.LAUNCH_ERROR, text, hint=error.hint, data=data), False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from execplane.kube.options import KubeOptions
+from execplane.pods.lessons import LessonOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,8 @@ class KubernetesOptions:
     delete_worker_pods: bool = True
     """Delete pods of attempts that ended well."""
     delete_worker_pods_on_failure: bool = False
+    kept_pods_seconds: float = 0.0
+    """How long pods are kept that the deletion policy keeps; 0: as long as the cluster keeps them."""
     list_interval_seconds: float = 60.0
     """How often a full list repairs what the watch missed."""
     lost_answer_rounds: int = 3
@@ -44,8 +47,16 @@ class KubernetesOptions:
     quota_retry_seconds: float = 10.0
     settle_seconds: float = 30.0
     """How long a reported end waits for its container's end before the pod is deleted all the same."""
+    flight_records: bool = True
+    """Keep of each pod what explains it, once it has ended."""
+    flight_record_threads: int = 4
+    flight_record_wait_seconds: float = 5.0
+    """How long our own delete of a pod waits for its record at most."""
     repair_seconds: float = 1.0
     """How soon a delete that did not get through is tried again; doubles up to 30."""
+
+    lessons: LessonOptions = field(default_factory=LessonOptions)
+    """What a pod learns from its task's earlier attempts."""
 
     @property
     def all_namespaces(self) -> tuple[str, ...]:

@@ -37,6 +37,8 @@ class Removal:
     not_before: float = 0.0
     failures: int = 0
     running: bool = False
+    after_record: bool = False
+    """`not_before` is only how long the pod's flight record is waited for."""
 
 
 class Remover:
@@ -85,6 +87,22 @@ class Remover:
         for removal in due:
             self._threads.submit(self._run, removal)
         return min(later, default=None)
+
+    def call_off(self, attempt_id: int) -> None:
+        """The pod's containers have ended by themselves: what was to end them is not needed."""
+        with self._lock:
+            waiting = self._removals.get((attempt_id, True))
+            if waiting is not None and not waiting.running:
+                del self._removals[(attempt_id, True)]
+
+    def recorded(self, attempt_id: int) -> None:
+        """The pod's flight record is made: what waited for that waits no more."""
+        with self._lock:
+            removal = self._removals.get((attempt_id, False))
+            if removal is None or not removal.after_record:
+                return
+            removal.not_before, removal.after_record = 0.0, False
+        self.tick()
 
     def close(self) -> None:
         """Begin no more; one under way is not waited for, and does no harm: it names its pod's uid."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from execplane.contract.categories import Category
 from execplane.contract.clock import Clock
 from execplane.contract.executor import Report
 from execplane.contract.keys import AttemptKey
@@ -25,11 +26,10 @@ from execplane.contract.observations import (
     Gone,
     LaunchRefused,
     Progress,
-    Stray,
 )
 from execplane.contract.workload import Handle, Intent
-from execplane.executors.kubernetes_entries import Cleaning, Entry, Phase, Seen
-from execplane.pods.categories import Category
+from execplane.executors.kubernetes_entries import Cleaning, Entry, LastSight, Phase, Seen
+from execplane.executors.kubernetes_reconcile import ListFirst
 from execplane.pods.ends import diagnosis
 from execplane.pods.identity import PodIdentity, identity_of
 from execplane.pods.observe import Observation, observe, observe_deleted
@@ -44,16 +44,26 @@ class Tracker:
         self._lock = threading.RLock()
         self._report: Report = lambda facts: None
         self._on_ready: Callable[[Entry], None] = lambda entry: None
+        self._on_gone: Callable[[LastSight], None] = lambda sight: None
         self._entries: dict[int, Entry] = {}
+        self._whole = b""
+        """The pod of the event that is being looked at."""
         self._pods: dict[tuple[str, str], Seen] = {}
         self._places: dict[tuple[str, str], int] = {}
         """(namespace, name) -> attempt_id of the entries."""
+        self._list_first = ListFirst(clock)
 
-    def connect(self, report: Report, on_ready: Callable[[Entry], None]) -> None:
-        """Where facts go, and who is told that an entry to be cleaned has ended. Both are called under the lock,
-        so neither may block or talk to the network."""
+    def connect(
+        self,
+        report: Report,
+        on_ready: Callable[[Entry], None],
+        on_gone: Callable[[LastSight], None] = lambda sight: None,
+    ) -> None:
+        """Where facts go, who is told that an entry to be cleaned has ended, and, before that, who is told of each
+        end. All are called under the lock, so none may block or talk to the network."""
         self._report = report
         self._on_ready = on_ready
+        self._on_gone = on_gone
 
     # What the driver says
 
@@ -163,20 +173,27 @@ class Tracker:
 
     # What the cluster says
 
-    def changed(self, kind: str, pod: Pod) -> None:
-        """A watch event: ADDED, MODIFIED or DELETED."""
+    def changed(self, kind: str, pod: Pod, whole: bytes = b"") -> None:
+        """A watch event: ADDED, MODIFIED or DELETED. `whole`: the pod as it came, for whoever records its end; it is
+        not kept, because thousands of pods would be."""
         identity = identity_of(pod.metadata.annotations)
         if identity is None:
             return
         with self._lock:
-            if kind == "DELETED":
-                self._deleted(pod, identity)
-            else:
-                self._touch(pod, identity, self._clock.monotonic())
+            self._whole = whole
+            try:
+                if kind == "DELETED":
+                    self._list_first.told(pod.metadata.uid)
+                    self._deleted(pod, identity)
+                else:
+                    self._touch(pod, identity, self._clock.monotonic())
+            finally:
+                self._whole = b""
 
     def listed(self, namespace: str, pods: Iterable[Pod], started: float) -> None:
         """A whole list of the namespace, begun at `started` (monotonic)."""
         with self._lock:
+            self._report(self._list_first.overdue())
             present: dict[tuple[str, str], tuple[str, int]] = {}
             for pod in pods:
                 place = (pod.metadata.namespace, pod.metadata.name)
@@ -187,28 +204,15 @@ class Tracker:
                     self._touch(pod, identity, started)
             for place, seen in list(self._pods.items()):
                 if place[0] == namespace and place not in present and seen.touched < started:
+                    self._list_first.found(self._entries.get(self._places.get(place, -1)))
                     self._deleted(seen.pod, seen.identity)
             for entry in list(self._entries.values()):
                 if entry.namespace != namespace or entry.since >= started:
                     continue
                 uid, owner = present.get((entry.namespace, entry.name), ("", -1))
                 if owner != entry.attempt_id or (entry.uid and uid != entry.uid):
+                    self._list_first.found(entry)
                     self._not_listed(entry)
-
-    def strays(self) -> list[Stray]:
-        """Pods with our deployment's mark that the driver has not asked about."""
-        with self._lock:
-            return [
-                Stray(
-                    key=seen.identity.key,
-                    attempt_id=seen.identity.attempt_id,
-                    namespace=place[0],
-                    name=place[1],
-                    uid=seen.pod.metadata.uid,
-                )
-                for place, seen in self._pods.items()
-                if place not in self._places
-            ]
 
     def counts(self) -> dict[str, int]:
         """Entries by phase, and pods, for status pages and tests."""
@@ -282,7 +286,8 @@ class Tracker:
 
     def _progress(self, entry: Entry, pod: Pod, now: Observation) -> None:
         waiting = (now.waiting.category, now.waiting.sentence) if now.waiting else None
-        said = (now.phase, now.node, now.image_digest, now.scheduled_at, now.started_at, waiting, now.deleting)
+        times = (now.scheduled_at, now.initialized_at, now.started_at)
+        said = (now.phase, now.node, now.image_digest, times, waiting, now.deleting)
         if said == entry.said:
             return
         entry.said = said
@@ -295,6 +300,7 @@ class Tracker:
                 node=now.node,
                 image_digest=now.image_digest,
                 scheduled_at=now.scheduled_at,
+                initialized_at=now.initialized_at,
                 started_at=now.started_at,
                 waiting=now.waiting,
                 status=pod.status_dict(),
@@ -363,6 +369,17 @@ class Tracker:
                 finished=finished,
             )
         )
+        if entry.uid:
+            self._on_gone(
+                LastSight(
+                    attempt_id=entry.attempt_id,
+                    namespace=entry.namespace,
+                    name=entry.name,
+                    uid=entry.uid,
+                    pod=pod,
+                    whole=self._whole,
+                )
+            )
         if entry.cleaning is not Cleaning.NOT_YET:
             self._on_ready(entry)
 

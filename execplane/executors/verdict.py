@@ -12,75 +12,29 @@ an exit code 0 alone proves nothing. Who asked the attempt to stop decides what 
 | user    | as reported      | failed, no budget | failed, no budget, no retry                               |
 | timeout | as reported      | up_for_reschedule | author's budget                                           |
 | lost    | as reported      | up_for_reschedule | infrastructure's budget; the worker's own failure: author's |
+| waited  | as reported      | up_for_reschedule | the deadline's category pays; a wait for capacity: nobody |
 
+Who pays for a failure is the witness's word, unless one of the operators' rules says otherwise (`failure_rules`).
 A task that is restarting counts as "clear" and one that is no longer in flight as "mark", whatever was asked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 
+from execplane.contract.categories import MEANING, Budget, Category
 from execplane.contract.dag import DagSpec, TaskSpec
-from execplane.contract.messages import End, ErrorInfo, Verdict
-from execplane.contract.observations import Diagnosis, Gone, LaunchRefused
-from execplane.contract.process import LOST_CONTACT, OUT_OF_MEMORY
+from execplane.contract.messages import End, Verdict
+from execplane.contract.observations import Gone, LaunchRefused
 from execplane.contract.states import ATTEMPT_ENDED, TASK_IN_FLIGHT, AttemptState, Cause, TaskState
-from execplane.executors.retries import InfraBackoff, infra_delay_seconds, retry_delay_seconds
+from execplane.executors.failure_rules import Failure, first_match
+from execplane.executors.retries import infra_delay_seconds, retry_delay_seconds
+from execplane.executors.task_policy import Stop, TaskPolicy
+from execplane.executors.witnesses import KINDS, Finding, Kind, asked_for, diagnosed, find
 
 _FENCE_PASSED = frozenset({AttemptState.RUNNING, AttemptState.STOPPING})
-_MODULE_MISSING = (
-    "The module is not where the task ran: install it in the worker's image (for local executors: beside execplane), "
-    "or put it into the DAGs folder."
-)
-
-
-class Budget(StrEnum):
-    """Which retry budget the end was taken from."""
-
-    AUTHOR = "author"
-    INFRA = "infra"
-    NONE = "none"
-
-
-class Stop(StrEnum):
-    """Who asked the attempt to stop."""
-
-    CLEAR = "clear"
-    """Cleared in flight: the task instance is restarting."""
-    MARK = "mark"
-    """The task instance has been given its state already (marked, fail_fast, the run's timeout)."""
-    USER = "user"
-    """Somebody stopped this attempt: the task fails and is not tried again."""
-    TIMEOUT = "timeout"
-    """The execution timeout, enforced from outside."""
-    LOST = "lost"
-    """No sign of life for longer than the self-fence time."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskPolicy:
-    """The attempt and its task instance as the ledger has them, and what the author allows."""
-
-    attempt_state: AttemptState
-    task_state: TaskState
-    key: str
-    """The task instance's key as text: seeds the jitter of delays."""
-    retries: int = 0
-    retry_delay_seconds: float = 300.0
-    retry_exponential_backoff: float = 0.0
-    max_retry_delay_seconds: float | None = None
-    author_failures: int = 0
-    """Failures that counted against `retries` so far."""
-    infra_failures: int = 0
-    infra_retries: int = 3
-    infra_backoff: InfraBackoff = field(default_factory=InfraBackoff)
-    needs_report: bool = False
-    """The task's result travels only in the report (see `reported_tasks`): last words of success do not carry it."""
-    stop: Stop | None = None
-    stop_reason: str = ""
-    """In words: "cleared by ada"."""
+_FAILURES = frozenset({Kind.AUTHOR, Kind.FINAL, Kind.INFRA, Kind.UNPAID, Kind.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,37 +60,16 @@ class Ended:
     map_length: int | None = None
 
 
-class _Kind(StrEnum):
-    SUCCESS = "success"
-    SKIPPED = "skipped"
-    RESCHEDULE = "reschedule"
-    AUTHOR = "author"
-    FINAL = "final"
-    """The author's failure that is never retried."""
-    INFRA = "infra"
-    CANCELLED = "cancelled"
-
-
 _ATTEMPT_END = {
-    _Kind.SUCCESS: AttemptState.SUCCESS,
-    _Kind.SKIPPED: AttemptState.SKIPPED,
-    _Kind.RESCHEDULE: AttemptState.RESCHEDULED,
-    _Kind.AUTHOR: AttemptState.FAILED,
-    _Kind.FINAL: AttemptState.FAILED,
-    _Kind.INFRA: AttemptState.FAILED,
-    _Kind.CANCELLED: AttemptState.CANCELLED,
+    Kind.SUCCESS: AttemptState.SUCCESS,
+    Kind.SKIPPED: AttemptState.SKIPPED,
+    Kind.RESCHEDULE: AttemptState.RESCHEDULED,
+    Kind.AUTHOR: AttemptState.FAILED,
+    Kind.FINAL: AttemptState.FAILED,
+    Kind.INFRA: AttemptState.FAILED,
+    Kind.UNPAID: AttemptState.FAILED,
+    Kind.CANCELLED: AttemptState.CANCELLED,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Finding:
-    kind: _Kind
-    category: str = ""
-    sentence: str = ""
-    hint: str = ""
-    reschedule_at: datetime | None = None
-    skips: tuple[str, ...] = ()
-    map_length: int | None = None
 
 
 def verdict(
@@ -153,7 +86,7 @@ def verdict(
         report = last_words = None
         if fate is None:
             return None
-    finding = _find(report, fate, last_words, task)
+    finding = find(report, fate, last_words, task)
     return _settle(finding, task, now, exit_code=fate.diagnosis.exit_code if fate is not None else None)
 
 
@@ -162,11 +95,9 @@ def refused(fact: LaunchRefused, task: TaskPolicy, now: datetime) -> Ended | Non
     to be launched again (`retry`). A name that is taken asks for another attempt, at the infrastructure's cost."""
     if task.attempt_state in ATTEMPT_ENDED or (fact.retry and not fact.new_attempt):
         return None
-    stopped = _stopped(task)
-    if stopped is None:
-        kind = _Kind.INFRA if fact.new_attempt or fact.diagnosis.infrastructure else _Kind.AUTHOR
-        stopped = _diagnosed(kind, fact.diagnosis)
-    return _settle(stopped, task, now, exit_code=None)
+    infrastructure = fact.new_attempt or fact.diagnosis.infrastructure
+    finding = asked_for(task) or diagnosed(fact.diagnosis, infrastructure=infrastructure)
+    return _settle(finding, task, now, exit_code=None)
 
 
 def reported_tasks(dag: DagSpec) -> frozenset[str]:
@@ -183,154 +114,19 @@ def max_tries(task: TaskSpec, *, try_number: int, author_failures: int) -> int:
     return try_number + max(0, task.retries - author_failures)
 
 
-def _find(report: End | None, fate: Gone | None, last_words: Verdict | None, task: TaskPolicy) -> _Finding:
-    if report is not None:
-        finding = _said(report.outcome, report.reason, report.error, fate, task)
-        if finding.kind is _Kind.RESCHEDULE:
-            return _Finding(kind=finding.kind, reschedule_at=report.reschedule_at)
-        if finding.kind is _Kind.SUCCESS:
-            return _Finding(kind=finding.kind, skips=report.skip, map_length=report.map_length)
-        return finding
-    assert fate is not None
-    if last_words is not None:
-        finding = _said(last_words.outcome, last_words.reason, last_words.error, fate, task)
-        if finding.kind is _Kind.SUCCESS and task.needs_report:
-            return _Finding(
-                kind=_Kind.INFRA,
-                category="result_lost",
-                sentence="The task succeeded, but its report never came, and other tasks need what it returned.",
-                hint="The worker could not reach the API before it ended; look at the API server's availability.",
-            )
-        return finding
-    return _stopped(task) or _seen(fate)
-
-
-def _seen(fate: Gone) -> _Finding:
-    """Only the executor speaks."""
-    diagnosis = fate.diagnosis
-    if diagnosis.exit_code == 0:
-        return _Finding(
-            kind=_Kind.INFRA,
-            category="unknown",
-            sentence="The process ended with exit code 0, but reported nothing: whether the task is done is unknown.",
-            hint="The worker lost the API before it could report, or the task ended the process (os._exit(0)).",
-        )
-    return _diagnosed(_Kind.INFRA if diagnosis.infrastructure else _Kind.AUTHOR, diagnosis)
-
-
-def _diagnosed(kind: _Kind, diagnosis: Diagnosis) -> _Finding:
-    return _Finding(kind=kind, category=diagnosis.category, sentence=diagnosis.sentence, hint=diagnosis.hint)
-
-
-def _said(outcome: str, reason: str, error: ErrorInfo | None, fate: Gone | None, task: TaskPolicy) -> _Finding:
-    """The worker speaks, in its report or in its last words."""
-    told = _bare(f"{error.type}: {error.message}" if error is not None else reason)
-    match outcome:
-        case "success":
-            return _Finding(kind=_Kind.SUCCESS)
-        case "skipped":
-            return _Finding(kind=_Kind.SKIPPED, sentence=reason)
-        case "reschedule" if task.stop is Stop.USER:
-            return _cancelled(task)
-        case "reschedule":
-            return _Finding(kind=_Kind.RESCHEDULE)
-        case "terminated" if error is not None and error.type == LOST_CONTACT:
-            return _stopped(task) or _lost(error.message)
-        case "terminated":
-            return _stopped(task) or _terminated(reason, fate)
-        case "no_files":
-            return _stopped(task) or _Finding(
-                kind=_Kind.INFRA,
-                category="no_files",
-                sentence=f"The worker could not get the DAG's files, so the task never began ({_bare(reason)}).",
-                hint="Look at the worker's way to the API, or at the image or volume that holds the files.",
-            )
-        case "timeout":
-            return _overdue(told)
-        case "failed" | "fail_without_retry" if error is not None and error.type.endswith("SensorTimeout"):
-            return _Finding(kind=_Kind.FINAL, category="sensor_timeout", sentence=f"The sensor timed out ({told}).")
-        case "fail_without_retry":
-            sentence = f"The task asked to fail ({told})."
-            return _Finding(kind=_Kind.FINAL, category="failed_without_retry", sentence=sentence)
-        case "failed" if task.stop is Stop.TIMEOUT:
-            return _overdue(told)
-        case "failed" if error is not None and error.type == OUT_OF_MEMORY:
-            hint = "Let the task need less memory, or give it more (a pod: its memory limit; else: fewer slots)."
-            return _Finding(kind=_Kind.AUTHOR, category="oom_killed", sentence=error.message, hint=hint)
-        case "failed":
-            hint = _MODULE_MISSING if error is not None and error.type == "ModuleNotFoundError" else ""
-            return _Finding(kind=_Kind.AUTHOR, category="task_failed", sentence=f"The task failed ({told}).", hint=hint)
-        case _:
-            return _Finding(
-                kind=_Kind.AUTHOR,
-                category="unknown_outcome",
-                sentence=f"The worker reported the outcome {outcome!r}, which this version does not know.",
-                hint="The worker is newer than the server: upgrade the server first.",
-            )
-
-
-def _bare(sentence: str) -> str:
-    """For brackets: the full stop comes after them."""
-    return sentence.removesuffix(".")
-
-
-def _terminated(reason: str, fate: Gone | None) -> _Finding:
-    """SIGTERM from outside: the executor may know from whom, and whether the author is to blame."""
-    if fate is not None and fate.diagnosis.exit_code != 0:
-        return _seen(fate)
-    why = f" ({_bare(reason)})" if reason else ""
-    return _Finding(
-        kind=_Kind.INFRA,
-        category="terminated",
-        sentence=f"The task was terminated from outside{why}.",
-        hint="A drained or reclaimed node, or somebody deleted the pod or killed the process.",
-    )
-
-
-def _stopped(task: TaskPolicy) -> _Finding | None:
-    """What an end means that came because it was asked for; None: nobody asked."""
-    if task.stop is Stop.TIMEOUT:
-        return _overdue(task.stop_reason)
-    if task.stop is Stop.LOST:
-        why = f" ({task.stop_reason})" if task.stop_reason else ""
-        return _lost(f"The worker gave no sign of life any more and was stopped{why}.")
-    if task.stop is None and task.task_state in TASK_IN_FLIGHT - {TaskState.RESTARTING}:
-        return None
-    return _cancelled(task)
-
-
-def _lost(sentence: str) -> _Finding:
-    """Worker and server had no contact for too long: it is the same, whoever of them noticed."""
-    hint = "Look at the node and at the worker's way to the API."
-    return _Finding(kind=_Kind.INFRA, category="heartbeat_lost", sentence=sentence, hint=hint)
-
-
-def _cancelled(task: TaskPolicy) -> _Finding:
-    why = f" ({task.stop_reason})" if task.stop_reason else ""
-    return _Finding(kind=_Kind.CANCELLED, category="cancelled", sentence=f"The attempt was stopped{why}.")
-
-
-def _overdue(told: str) -> _Finding:
-    return _Finding(
-        kind=_Kind.AUTHOR,
-        category="execution_timeout",
-        sentence=f"The task ran longer than its execution_timeout{f' ({told})' if told else ''}.",
-    )
-
-
-def _settle(finding: _Finding, task: TaskPolicy, now: datetime, *, exit_code: int | None) -> Ended:
-    ended = _Settlement(finding=finding, task=task, exit_code=exit_code)
+def _settle(finding: Finding, task: TaskPolicy, now: datetime, *, exit_code: int | None) -> Ended:
+    ended = _Settlement(finding=_whole(finding), task=task, exit_code=exit_code)
     if task.stop is Stop.CLEAR or task.task_state is TaskState.RESTARTING:
         return ended.end(TaskState.NONE, next_cause=Cause.CLEAR)
     if task.stop is Stop.MARK or task.task_state not in TASK_IN_FLIGHT:
         return ended.end(None)
-    if finding.kind is _Kind.SUCCESS:
+    if finding.kind is Kind.SUCCESS:
         return ended.end(TaskState.SUCCESS, skips=finding.skips, map_length=finding.map_length)
-    if finding.kind is _Kind.SKIPPED:
+    if finding.kind is Kind.SKIPPED:
         return ended.end(TaskState.SKIPPED)
-    if task.stop is Stop.USER or finding.kind is _Kind.CANCELLED:
+    if task.stop is Stop.USER or finding.kind is Kind.CANCELLED:
         return ended.end(TaskState.FAILED)
-    if finding.kind is _Kind.RESCHEDULE:
+    if finding.kind is Kind.RESCHEDULE:
         return ended.end(
             TaskState.UP_FOR_RESCHEDULE,
             eligible_at=finding.reschedule_at or now,
@@ -339,15 +135,32 @@ def _settle(finding: _Finding, task: TaskPolicy, now: datetime, *, exit_code: in
     return _failed(ended, now)
 
 
+def _whole(finding: Finding) -> Finding:
+    """Whatever failed has a category, a sentence and a hint, however little its witness said."""
+    if finding.kind not in _FAILURES:
+        return finding
+    category = finding.category or Category.UNKNOWN
+    meaning = MEANING[Category(category) if category in set(Category) else Category.UNKNOWN]
+    return replace(
+        finding,
+        category=category,
+        sentence=finding.sentence.strip() or meaning.sentence,
+        hint=finding.hint or meaning.hint,
+    )
+
+
 def _failed(ended: _Settlement, now: datetime) -> Ended:
     """A failure is paid from one budget: another attempt while it lasts, else the task has failed."""
+    ended = _ruled(ended)
     task, kind = ended.task, ended.finding.kind
-    if kind is _Kind.INFRA:
-        failures, allowed = task.infra_failures + 1, task.infra_retries
-        delay = infra_delay_seconds(failures, key=task.key, backoff=task.infra_backoff)
+    if kind is Kind.UNPAID:
+        return ended.end(TaskState.FAILED)
+    if kind is Kind.INFRA:
+        failures, allowed = task.infra_failures + 1, task.failures.infra_retries
+        delay = infra_delay_seconds(failures, key=task.key, backoff=task.failures.infra_backoff)
         budget, cause, word = Budget.INFRA, Cause.INFRA, "infrastructure retry"
     else:
-        failures, allowed = task.author_failures + 1, 0 if kind is _Kind.FINAL else task.retries
+        failures, allowed = task.author_failures + 1, 0 if kind is Kind.FINAL else task.retries
         delay = retry_delay_seconds(
             failures,
             key=task.key,
@@ -357,7 +170,7 @@ def _failed(ended: _Settlement, now: datetime) -> Ended:
         )
         budget, cause, word = Budget.AUTHOR, Cause.RETRY, "retry"
     if failures > allowed:
-        note = "" if kind is _Kind.FINAL or allowed == 0 else f" All {allowed} {word} attempts are used up."
+        note = "" if kind is Kind.FINAL or allowed == 0 else f" All {allowed} {word} attempts are used up."
         return ended.end(TaskState.FAILED, budget=budget, note=note)
     return ended.end(
         TaskState.UP_FOR_RETRY,
@@ -368,11 +181,23 @@ def _failed(ended: _Settlement, now: datetime) -> Ended:
     )
 
 
+def _ruled(ended: _Settlement) -> _Settlement:
+    """The operators' rules, the only place where they apply. What asked not to be tried again is not, whoever pays."""
+    found = ended.finding
+    failure = Failure(category=found.category, sentence=found.sentence, exit_code=ended.exit_code, reason=found.reason)
+    rule = first_match(ended.task.failures.rules, failure)
+    if rule is None:
+        return ended
+    kind = Kind.FINAL if found.kind is Kind.FINAL and rule.budget is not Budget.NONE else KINDS[rule.budget]
+    finding = replace(found, kind=kind, category=rule.name or found.category, hint=rule.hint or found.hint)
+    return replace(ended, finding=finding)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Settlement:
     """What all ends have in common."""
 
-    finding: _Finding
+    finding: Finding
     task: TaskPolicy
     exit_code: int | None
 

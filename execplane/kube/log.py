@@ -22,12 +22,14 @@ def read_log(
     since: datetime | None = None,
     timestamps: bool = False,
     previous: bool = False,
+    timeout_seconds: float | None = None,
 ) -> bytes:
     """What there is now. Raises NotFound without the pod, BadRequest while the container has not started."""
     query = _query(container, tail_lines, limit_bytes, since, timestamps)
     if previous:
         query.append(("previous", "true"))
-    return client.request("GET", pod_path(namespace, pod) + "/log", query=query)
+    path = pod_path(namespace, pod) + "/log"
+    return client.request("GET", path, query=query, timeout_seconds=timeout_seconds)
 
 
 def follow_log(

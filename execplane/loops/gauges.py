@@ -20,6 +20,7 @@ _GAUGES = (
     "execplane_pool_slots",
     "execplane_dags",
     "execplane_import_errors",
+    "execplane_drift_open",
     "execplane_ledger_read_timestamp_seconds",
 )
 
@@ -67,6 +68,10 @@ class GaugeLoop:
         metrics.current().replace("execplane_pool_slots", _pools(found))
         metrics.current().set("execplane_dags", found.dags)
         metrics.current().set("execplane_import_errors", found.import_errors)
+        metrics.current().replace(
+            "execplane_drift_open",
+            [(n, {"executor": executor, "kind": kind}) for (executor, kind), n in sorted(found.drift.items())],
+        )
         metrics.current().set("execplane_ledger_read_timestamp_seconds", now.timestamp())
 
     @staticmethod

@@ -128,6 +128,11 @@ ATTEMPTS = (
         "category",
         "retried",
     ),
+    _counter(
+        "execplane_flight_records_total",
+        "Flight records of pods; dropped: too many waited to be made. result: made, failed, dropped.",
+        "result",
+    ),
     _seconds(
         "execplane_attempt_queued_seconds",
         "From queued to running: until the worker passed the fence.",
@@ -165,6 +170,21 @@ ATTEMPTS = (
     ),
 )
 
+DEADLINES = (
+    _counter("execplane_deadlines_hit_total", "Attempts that a deadline ended, by the phase.", "executor", "phase"),
+    _gauge(
+        "execplane_deadline_breaker_open",
+        "1: so many attempts passed a deadline at once that none of them is ended.",
+        "executor",
+    ),
+    _gauge(
+        "execplane_capacity_wait_seconds",
+        "Longest present wait for capacity of what was launched (quota, nodes); 0: nothing waits.",
+        "executor",
+        unit="seconds",
+    ),
+)
+
 KUBERNETES = (
     _counter(
         "execplane_kubernetes_requests_total",
@@ -194,6 +214,28 @@ KUBERNETES = (
         "execplane_kubernetes_watch_restarts_total",
         "Watches that broke, were refused or fell silent, or whose resourceVersion expired, by the error.",
         "reason",
+    ),
+)
+
+DRIFT = (
+    _counter(
+        "execplane_drift_findings_total",
+        "Differences between cluster and ledger that two looks found, by kind (docs/drift.md).",
+        "executor",
+        "kind",
+    ),
+    _counter(
+        "execplane_drift_repairs_total",
+        "Repairs of such differences; outcome: done, failed.",
+        "executor",
+        "kind",
+        "outcome",
+    ),
+    _gauge(
+        "execplane_drift_open",
+        "Such differences that the newest look still found, by kind; read with the ledger.",
+        "executor",
+        "kind",
     ),
 )
 
@@ -272,9 +314,11 @@ DEPLOYMENT = (_gauge("execplane_build_info", "1, with the version of this proces
 
 SECTIONS: dict[str, tuple[Metric, ...]] = {
     "Attempts": ATTEMPTS,
+    "Deadlines (docs/deadlines.md)": DEADLINES,
     "The ledger (read every 15 seconds by the leased loop `gauges`)": LEDGER,
     "Scheduler": SCHEDULER,
     "Kubernetes": KUBERNETES,
+    "Drift": DRIFT,
     "Worker API": WORKER_API,
     "Parsing": PARSING,
     "Loops": LOOPS,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from execplane.contract.workload import Intent, Layered, WorkerStart, Workload
 from execplane.pods.fields import BASE
 from execplane.pods.hook import Mutate, apply
 from execplane.pods.identity import identity_annotations, identity_labels, pod_name
+from execplane.pods.lessons import LessonOptions, with_lessons
 from execplane.pods.merge import Layer, merge
 from execplane.pods.stamp import IDENTITY, Stamper
 from execplane.pods.tree import Node, plain_object, plant, provenance
@@ -49,6 +50,7 @@ class BuildOptions:
     attempt_url: str = ""
     """Address of an attempt's page, with {attempt_id} in it; empty: no annotation."""
     token_expiration_seconds: int = 3600
+    lessons: LessonOptions = field(default_factory=LessonOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ def build_pod(
     """
     for layer in layers[1:]:
         check_layer(layer)
-    tree = _with_image(merge(layers).tree, options)
+    tree = with_lessons(_with_image(merge(layers).tree, options), workload, options.lessons)
     tree, overruled = _stamped(tree, workload, options)
     if mutate is not None:
         # The hook sees the pod as it will be sent, identity included: hooks choose by dag_id, as they did in Airflow.

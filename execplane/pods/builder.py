@@ -40,8 +40,8 @@ class PodBuilder:
 
     def build(self, workload: Workload, layers: Sequence[Layer]) -> Built:
         """The attempt's pod. Raises InvalidInput as `build_pod` does."""
-        if self._mutate is not None:
-            # A hook may look at anything, so nothing it says of one attempt is known of another.
+        if self._mutate is not None or workload.avoid_nodes or workload.oom_kills:
+            # A hook may look at anything, and each task learns from its own attempts: nothing is known of another.
             return build_pod(workload, layers, self._options, self._mutate)
         mapped = workload.key.task.map_index != NOT_MAPPED
         key = canonical_json([(layer.name, layer.pod) for layer in layers]), mapped

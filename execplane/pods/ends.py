@@ -11,14 +11,19 @@ import signal
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
+from execplane.contract import categories
+from execplane.contract.categories import MEANING, Category
 from execplane.contract.observations import Diagnosis
 from execplane.contract.process import ExitCode
-from execplane.pods.categories import INFRASTRUCTURE, Category
 from execplane.pods.fields import BASE
 from execplane.pods.stamp import BASE_ENDED
-from execplane.pods.status import Condition, Pod, Resources, Status, Terminated
+from execplane.pods.status import Condition, Pod, Resources, Spec, Status, Terminated
 
 _SIGNALLED = 128
+_LAST_DELETE = 5
+"""Seconds that the kubelet may take from a container's end to the pod's removal."""
 
 
 def diagnose_end(pod: Pod, status: Status) -> Diagnosis:
@@ -37,6 +42,13 @@ def diagnose_end(pod: Pod, status: Status) -> Diagnosis:
     )
 
 
+def diagnose_removal(status: dict[str, Any], node: str) -> Diagnosis | None:
+    """What a status says that happened to the whole pod (drained, preempted, evicted …), while its container may still
+    be ending."""
+    pod = Pod(spec=Spec(node_name=node), status_json=msgspec.Raw(msgspec.json.encode(status)))
+    return _removed(pod, pod.status())
+
+
 def diagnose_deletion(pod: Pod, status: Status) -> Diagnosis:
     """The end of a pod that was deleted before its `base` was seen to end."""
     removed = _removed(pod, status)
@@ -44,11 +56,7 @@ def diagnose_deletion(pod: Pod, status: Status) -> Diagnosis:
         return removed
     where = f" on node {pod.spec.node_name}" if pod.spec.node_name else ""
     seen = f"it was {status.phase or 'Pending'}{where}"
-    return diagnosis(
-        Category.DELETED,
-        f"Pod {pod.metadata.name} was deleted while {seen}.",
-        hint="Look in the API server's audit log for who deleted it.",
-    )
+    return diagnosis(Category.DELETED, f"Pod {pod.metadata.name} was deleted while {seen}.")
 
 
 def diagnosis(
@@ -60,14 +68,13 @@ def diagnosis(
     infrastructure: bool | None = None,
     data: dict[str, Any] | None = None,
 ) -> Diagnosis:
-    """A Diagnosis whose blame is the category's, unless said otherwise."""
-    blame = category in INFRASTRUCTURE if infrastructure is None else infrastructure
+    """A Diagnosis with the category's hint and blame, unless said otherwise."""
     return Diagnosis(
         category=category.value,
         sentence=sentence,
-        hint=hint,
+        hint=hint or MEANING[category].hint,
         exit_code=exit_code,
-        infrastructure=blame,
+        infrastructure=categories.infrastructure(category) if infrastructure is None else infrastructure,
         data=data or {},
     )
 
@@ -75,17 +82,22 @@ def diagnosis(
 def _removed(pod: Pod, status: Status) -> Diagnosis | None:
     """Something happened to the pod as a whole."""
     node = pod.spec.node_name or "its node"
+    disruption = _condition(status, "DisruptionTarget")
+    found = _said_of_pod(pod, node, status) or (_disrupted(node, disruption) if disruption else None)
+    if found is None:
+        return None
+    reason = status.reason or (disruption.reason if disruption else "")
+    return msgspec.structs.replace(found, data={"reason": reason, **found.data})
+
+
+def _said_of_pod(pod: Pod, node: str, status: Status) -> Diagnosis | None:
     match status.reason:
         case "Evicted":
             return _evicted(pod, status.message)
         case "Preempting" | "Preempted":
             return diagnosis(Category.PREEMPTED, f"Preempted on {node}: {status.message}")
         case "DeadlineExceeded":
-            return diagnosis(
-                Category.DEADLINE,
-                "The pod ran longer than its activeDeadlineSeconds.",
-                hint="Raise activeDeadlineSeconds in the pod template or override.",
-            )
+            return diagnosis(Category.DEADLINE, f"The pod ran longer than {_deadline(pod)}.")
         case "NodeLost":
             return diagnosis(Category.NODE_LOST, f"Node {node} stopped answering.")
         case "NodeShutdown" | "Shutdown" | "Terminated":
@@ -94,8 +106,8 @@ def _removed(pod: Pod, status: Status) -> Diagnosis | None:
             return _rejected_by_node(node, status)
         case reason if reason.startswith("OutOf"):
             return _rejected_by_node(node, status)
-    disruption = _condition(status, "DisruptionTarget")
-    return _disrupted(node, disruption) if disruption else None
+        case _:
+            return None
 
 
 def _rejected_by_node(node: str, status: Status) -> Diagnosis:
@@ -123,12 +135,26 @@ def _disrupted(node: str, condition: Condition) -> Diagnosis:
             return diagnosis(Category.UNKNOWN, f"Disrupted on {node} ({reason}){said}", infrastructure=True)
 
 
+def _deadline(pod: Pod) -> str:
+    seconds = pod.spec.active_deadline_seconds
+    return "its activeDeadlineSeconds" + (f" of {seconds}" if seconds is not None else "")
+
+
 _PRESSURE = re.compile(r"low on resource: ([a-z.-]+)")
+_OWN_LIMIT = re.compile(r"exceeded its local ephemeral storage limit|exceeds the (total )?limit", re.IGNORECASE)
 _ABOVE = re.compile(r"Container (\S+) was using (\S+), request is ([^,. ]+)(, has larger consumption)?")
 
 
 def _evicted(pod: Pod, message: str) -> Diagnosis:
-    """An eviction is the author's only where a container used more than it had asked for."""
+    """An eviction is the author's only where a container used more than it had asked for, or than its own limit."""
+    if _OWN_LIMIT.search(message):
+        return diagnosis(
+            Category.EVICTED,
+            f"The kubelet of {pod.spec.node_name or '?'} evicted the pod for using more than it may: {message.strip()}",
+            hint="Raise the limit that the sentence names, or let the task write less.",
+            infrastructure=False,
+            data={"resource": "ephemeral-storage", "node": pod.spec.node_name, "above_limit": True},
+        )
     pressure = _PRESSURE.search(message)
     resource = pressure.group(1).strip(".") if pressure else ""
     above = _ABOVE.search(message)
@@ -177,12 +203,12 @@ def _terminated(pod: Pod, ended: Terminated) -> Diagnosis | None:
             f"The container could not be started: {_last_line(ended.message) or ended.reason}",
             hint="Check command and args of the container, and that the image has them.",
             exit_code=code,
+            data={"reason": ended.reason},
         )
     if _ended_by_deletion(pod, ended):
         return diagnosis(
             Category.DELETED,
             f"Pod {pod.metadata.name} was deleted; its container ended with exit code {code}.",
-            hint="Look in the API server's audit log for who deleted it.",
             exit_code=code,
         )
     if ended.signal or code > _SIGNALLED:
@@ -193,19 +219,14 @@ def _terminated(pod: Pod, ended: Terminated) -> Diagnosis | None:
 def _exit_code(code: int, ended: Terminated) -> Diagnosis:
     match code:
         case ExitCode.NO_CLAIM:
-            return diagnosis(
-                Category.LAUNCH_ERROR,
-                "The worker could not reach execplane's API to claim the attempt; nothing ran.",
-                hint="Check the API's address as seen from the pod, and network policies.",
-                exit_code=code,
-                infrastructure=True,
-            )
+            sentence = "The worker could not reach execplane's API to claim the attempt; nothing ran."
+            return diagnosis(Category.NO_CLAIM, sentence, exit_code=code)
         case ExitCode.REFUSED:
             sentence = "The worker's claim was refused, or the attempt was taken away."
-            return diagnosis(Category.LAUNCH_ERROR, sentence, exit_code=code)
+            return diagnosis(Category.REFUSED, sentence, exit_code=code)
         case ExitCode.UNREPORTED:
-            sentence = "The task ran, and its end could not be reported; the termination message has it."
-            return diagnosis(Category.USER_CODE, sentence, exit_code=code)
+            sentence = "The task ran, and its end could not be reported; its last words in the pod are not readable."
+            return diagnosis(Category.UNREPORTED, sentence, exit_code=code)
         case _:
             return diagnosis(
                 Category.USER_CODE,
@@ -220,20 +241,29 @@ def _ended_by_deletion(pod: Pod, ended: Terminated) -> bool:
     deadline = pod.metadata.deletion_timestamp
     if deadline is None:
         return False
-    asked = deadline - timedelta(seconds=pod.metadata.deletion_grace_period_seconds)
+    # The kubelet's last delete, once all has ended, sets the grace to 0 and the time anew: then the pod's own grace is
+    # what is known of when it was asked for.
+    grace = pod.metadata.deletion_grace_period_seconds or pod.spec.termination_grace_period_seconds + _LAST_DELETE
+    asked = deadline - timedelta(seconds=grace)
     return ended.finished_at is None or ended.finished_at >= asked
+
+
+_FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM})
+"""The kernel lets nothing inside a container kill its first process, which is the worker; to SIGTERM it reports."""
 
 
 def _signalled(ended: Terminated) -> Diagnosis:
     number = ended.signal or ended.exit_code - _SIGNALLED
     name = _signal_name(number)
-    hint = "SIGKILL that is not an OOM kill comes from the node, or from inside." if number == 9 else ""
+    outside = number in _FROM_OUTSIDE
+    hint = "It came from the node: look there for what kills, such as its own shortage of memory." if outside else ""
     return diagnosis(
         Category.SIGNAL,
         f"The container was ended by {name} (exit code {ended.exit_code}).",
         hint=hint,
         exit_code=ended.exit_code,
-        data={"signal": number},
+        infrastructure=outside,
+        data={"signal": number, "reason": ended.reason},
     )
 
 
@@ -254,7 +284,7 @@ def _oom(pod: Pod, name: str, ended: Terminated) -> Diagnosis:
         f"Container {name} needed more than {bound} and was OOM-killed.",
         hint="Raise resources.limits.memory, or make the task need less.",
         exit_code=ended.exit_code,
-        data={"container": name, "limit": str(limit) if limit else None},
+        data={"container": name, "limit": str(limit) if limit else None, "reason": ended.reason},
     )
 
 
@@ -271,7 +301,7 @@ def _other_container(pod: Pod, status: Status) -> Diagnosis | None:
             Category.SIDECAR,
             f"Container {found.name} failed with exit code {ended.exit_code}, and {BASE} never ran.",
             exit_code=ended.exit_code,
-            data={"container": found.name},
+            data={"container": found.name, "reason": ended.reason},
         )
     return None
 

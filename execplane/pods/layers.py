@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from execplane.contract.errors import InvalidInput
+from execplane.contract.executor_config import HOLD_ON_FAILURE
 from execplane.contract.workload import Workload
 from execplane.pods.fields import BASE
 from execplane.pods.legacy import GPU, LEGACY_KEY, translate
@@ -22,7 +23,7 @@ LoadTemplate = Callable[[str], Layer]
 
 _OVERRIDES = ("pod_override", "podOverride")
 _TEMPLATE_FILE = "pod_template_file"
-_KNOWN = (*_OVERRIDES, _TEMPLATE_FILE, LEGACY_KEY)
+_KNOWN = (*_OVERRIDES, _TEMPLATE_FILE, HOLD_ON_FAILURE, LEGACY_KEY)
 
 
 def layers_of(workload: Workload, template: Layer, load_template: LoadTemplate) -> list[Layer]:

@@ -54,6 +54,8 @@ class Status(msgspec.Struct, rename="camel"):
     phase: str = ""
     reason: str = ""
     message: str = ""
+    nominated_node_name: str = ""
+    """Where others are being evicted to make room for it."""
     conditions: list[Condition] = []
     container_statuses: list[ContainerStatus] = []
     init_container_statuses: list[ContainerStatus] = []
@@ -73,6 +75,8 @@ class Container(msgspec.Struct, rename="camel"):
 
 class Spec(msgspec.Struct, rename="camel"):
     node_name: str = ""
+    active_deadline_seconds: int | None = None
+    termination_grace_period_seconds: int = 30
     containers: list[Container] = []
     init_containers: list[Container] = []
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from execplane.contract.categories import Category
 from execplane.contract.observations import Diagnosis
-from execplane.pods.categories import Category
+from execplane.pods import predicates
 from execplane.pods.ends import diagnosis
 from execplane.pods.status import ContainerStatus, Pod, Status, Waiting
 
@@ -29,7 +30,7 @@ def diagnose_wait(pod: Pod, status: Status) -> Diagnosis:
 def _unscheduled(status: Status) -> Diagnosis:
     scheduled = next((found for found in status.conditions if found.type == "PodScheduled"), None)
     if scheduled is not None and scheduled.reason == "Unschedulable":
-        return diagnosis(Category.UNSCHEDULABLE, f"No node fits: {scheduled.message}")
+        return _no_node(scheduled.message)
     if scheduled is not None and scheduled.reason == "SchedulingGated":
         return diagnosis(Category.SCHEDULING, f"Scheduling is gated: {scheduled.message}")
     if scheduled is not None and scheduled.reason:
@@ -37,6 +38,14 @@ def _unscheduled(status: Status) -> Diagnosis:
     return diagnosis(Category.SCHEDULING, "The scheduler has not looked at the pod yet.")
 
 
+def _no_node(message: str) -> Diagnosis:
+    """With how many nodes each rule left out, by its code."""
+    said = predicates.parse(message)
+    counts = {str(one.code): one.nodes for one in said.by_nearness()}
+    return diagnosis(Category.UNSCHEDULABLE, predicates.sentence(said), data={"predicates": counts, "said": message})
+
+
+_ABSENT = re.compile(r"not found|couldn't find key|non-existent|no such", re.IGNORECASE)
 _MISSING = re.compile(r"not ?found|manifest unknown|does not exist|no such image", re.IGNORECASE)
 _UNAUTHORISED = re.compile(r"unauthori[sz]ed|authentication|authorization|denied|forbidden|\b40[13]\b", re.IGNORECASE)
 _LIMITED = re.compile(r"toomanyrequests|too many requests|\b429\b|pull QPS exceeded|rate limit", re.IGNORECASE)
@@ -61,6 +70,9 @@ def _container_wait(pod: Pod, found: ContainerStatus, waiting: Waiting) -> Diagn
             sentence = f"Image {_image_of(pod, name)!r} of container {name} cannot be used: {said}"
             data = {"container": name, "reason": waiting.reason}
             return diagnosis(Category.IMAGE_INVALID, sentence, data=data)
+        case "CreateContainerConfigError" if not _ABSENT.search(said):
+            sentence = f"Container {name} cannot be started as it is written: {said}"
+            return diagnosis(Category.LAUNCH_ERROR, sentence, data={"container": name, "reason": waiting.reason})
         case "CreateContainerConfigError":
             return diagnosis(
                 Category.CONFIG,

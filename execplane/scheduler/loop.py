@@ -110,9 +110,9 @@ class SchedulerLoop:
 
     def _decide(self, run: LockedRun, now: datetime) -> None:
         dag = compiled(run.dag_version_id)
-        past = self._past(run, dag)
+        past = past_of(run, dag)
         for _ in range(_MOST_ROUNDS):
-            decision = decide(_view(run, dag, past), now)
+            decision = decide(view_of(run, dag, past), now)
             self._apply(run, dag, decision, now)
             if decision.run_state is not None:
                 return
@@ -123,13 +123,6 @@ class SchedulerLoop:
             transitions.postpone_run(run, decide_at=now + timedelta(seconds=1), reason="")
             return
         transitions.postpone_run(run, decide_at=decision.wake_at, reason="")
-
-    def _past(self, run: LockedRun, dag: CompiledDag) -> Past | None:
-        needed = past_needed(dag)
-        if not needed or run.logical_date is None:
-            return None
-        row = run_rows.past(run.dag_id, run.logical_date, needed, scheduled_only=dag.spec.catchup)
-        return None if row is None else Past(logical_date=row.logical_date, states=row.states, seen=row.seen)
 
     def _apply(self, run: LockedRun, dag: CompiledDag, decision: Decision, now: datetime) -> None:
         moves = [
@@ -179,7 +172,17 @@ class SchedulerLoop:
         """Nothing is held."""
 
 
-def _view(run: LockedRun, dag: CompiledDag, past: Past | None) -> RunView:
+def past_of(run: LockedRun, dag: CompiledDag) -> Past | None:
+    """What the run's tasks must know of the run before; None: nothing, or there is none."""
+    needed = past_needed(dag)
+    if not needed or run.logical_date is None:
+        return None
+    row = run_rows.past(run.dag_id, run.logical_date, needed, scheduled_only=dag.spec.catchup)
+    return None if row is None else Past(logical_date=row.logical_date, states=row.states, seen=row.seen)
+
+
+def view_of(run: LockedRun, dag: CompiledDag, past: Past | None) -> RunView:
+    """The run as `decide` looks at it."""
     producers = {dag.tasks[index].task_id for task in dag.tasks for index in task.producers}
     empty = run_rows.without_return_value(run.pk, producers) if producers else frozenset()
     return RunView(

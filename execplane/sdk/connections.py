@@ -7,6 +7,7 @@ import os
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from execplane.contract.secret_names import is_sensitive
 from execplane.sdk import masking, services
 from execplane.sdk.exceptions import AirflowException, AirflowNotFoundException
 from execplane.sdk.log import LoggingMixin
@@ -131,7 +132,7 @@ class Connection:
             found = cls.from_json(answer.value, conn_id)
         masking.learn(found.password)
         for key, value in found.extra_dejson.items():
-            if isinstance(value, str) and masking.is_sensitive(key):
+            if isinstance(value, str) and is_sensitive(key):
                 masking.learn(value)
         return found
 

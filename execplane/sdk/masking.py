@@ -5,18 +5,10 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-_SENSITIVE = (
-    "access_token", "api_key", "apikey", "authorization", "keyfile_dict", "passphrase", "passwd", "password",
-    "private_key", "secret", "service_account", "token",
-)  # fmt: skip
+from execplane.contract.secret_names import is_sensitive
+
 _SHORTEST = 4
 _known: set[str] = set()
-
-
-def is_sensitive(name: str) -> bool:
-    """Whether a name says that what it names is secret, by Airflow's list of words."""
-    lowered = name.lower()
-    return any(word in lowered for word in _SENSITIVE)
 
 
 def learn(secret: str | None) -> None:

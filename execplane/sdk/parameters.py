@@ -212,7 +212,8 @@ OPERATOR: tuple[Parameter, ...] = (
     _P(
         name="executor_config",
         takes="dict",
-        effect="pod_override or podOverride (dict or V1Pod), pod_template_file, KubernetesExecutor (legacy dict).",
+        effect="pod_override or podOverride (dict or V1Pod), pod_template_file, hold_on_failure (execplane only: how "
+        "long a failed container is kept alive), KubernetesExecutor (legacy dict).",
     ),
     _P(
         name="do_xcom_push",
@@ -408,7 +409,7 @@ DAG: tuple[Parameter, ...] = (
     _P(
         name="executor_config",
         takes="dict",
-        effect="execplane only: the pod override that every task of the DAG starts from.",
+        effect="execplane only: the pod override that every task of the DAG starts from, and its hold_on_failure.",
     ),
     _P(
         name="auto_register",

@@ -10,6 +10,7 @@ import msgspec
 
 from execplane.contract.dag import DagSpec, GroupSpec, ParamSpec, TaskSpec, TimetableSpec, XComRef
 from execplane.contract.errors import DagImportError
+from execplane.contract.executor_config import HOLD_ON_FAILURE
 from execplane.sdk import accepting, checks, executor_config, parameters, resources, scope, timetables, xcom_arg
 from execplane.sdk.dags import DAG
 from execplane.sdk.exceptions import AirflowDagCycleException, ParamValidationError
@@ -18,6 +19,8 @@ from execplane.sdk.operator import BaseOperator
 from execplane.sdk.options import Defaults
 from execplane.sdk.params import ParamsDict
 
+WITH_CONTAINERS = "kubernetes"
+"""The executor that makes containers."""
 _BY_NAME = {row.name: row for row in parameters.OPERATOR}
 _DAG_BY_NAME = {row.name: row for row in parameters.DAG}
 
@@ -55,6 +58,7 @@ def _serialise(dag: DAG, bundle_root: str, defaults: Defaults) -> DagSpec:
         with scope.position(dag.file, dag.task_dict[task_id].line):
             tasks.append(_task(dag, dag.task_dict[task_id]))
         _refuse_unknown_executor(dag, tasks[-1], defaults)
+        _refuse_hold_without_container(dag, tasks[-1], defaults)
     start = _start(dag, tasks)
     if spec.kind not in ("none", "once") and start is None:
         raise _wrong(dag, dag.line, "a scheduled DAG needs a start_date", "Add start_date=datetime(...).")
@@ -211,6 +215,23 @@ def _refuse_unknown_executor(dag: DAG, task: TaskSpec, defaults: Defaults) -> No
             task.line,
             f"the task {task.task_id!r} names the executor {task.executor!r}, which this deployment does not run",
             f"Name one of {', '.join(defaults.executors)}, or have it added with EXECPLANE_EXECUTORS.",
+        )
+
+
+def _refuse_hold_without_container(dag: DAG, task: TaskSpec, defaults: Defaults) -> None:
+    """A process that has failed is gone: what would be ignored is refused. Which executor a queue means is the
+    deployment's business, so a task with a queue of its own may have it where there are pods at all."""
+    held = task.executor_config.get(HOLD_ON_FAILURE, dag.executor_config.get(HOLD_ON_FAILURE))
+    if not defaults.executors or not held:
+        return
+    likely = task.executor or (defaults.executors[0] if task.queue in ("", "default") else WITH_CONTAINERS)
+    if likely != WITH_CONTAINERS or WITH_CONTAINERS not in defaults.executors:
+        raise _wrong(
+            dag,
+            task.line,
+            f"the task {task.task_id!r} has {HOLD_ON_FAILURE}, and the executor {task.executor or likely!r} has no "
+            "container to hold",
+            f"Remove it, or give the task executor={WITH_CONTAINERS!r}.",
         )
 
 

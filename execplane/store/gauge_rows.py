@@ -8,8 +8,9 @@ from datetime import datetime
 
 from django.db.models import Count, Min, Sum
 
+from execplane.pods.reconcile import Kind
 from execplane.store.launch_rows import pool_slots
-from execplane.store.models import Attempt, Dag, DagRun, ImportErrorRow
+from execplane.store.models import Attempt, Dag, DagRun, DriftFinding, DriftLook, ImportErrorRow
 from execplane.store.queries.literal import is_active, run_is_active
 
 
@@ -31,6 +32,8 @@ class LedgerGauges:
     """Slots that attempts in flight hold, by pool."""
     dags: int
     import_errors: int
+    drift: Mapping[tuple[str, str], int]
+    """Open drift findings by (executor, kind), zeros included where the executor was looked at."""
 
 
 def ledger_gauges() -> LedgerGauges:
@@ -54,7 +57,17 @@ def ledger_gauges() -> LedgerGauges:
         pool_running=running,
         dags=Dag.objects.filter(active=True).count(),
         import_errors=ImportErrorRow.objects.count(),
+        drift=_drift(),
     )
+
+
+def _drift() -> dict[tuple[str, str], int]:
+    """Over the index drift_open, which has at most `drift_rows.MOST_OPEN` rows an executor."""
+    looked_at = DriftLook.objects.values_list("executor", flat=True)[:100]
+    found = {(executor, str(kind)): 0 for executor in looked_at for kind in Kind}
+    groups = DriftFinding.objects.filter(resolved_at__isnull=True).order_by().values_list("executor", "kind")
+    found.update({(executor, kind): n for executor, kind, n in groups.annotate(n=Count("pk"))})
+    return found
 
 
 def _active_attempts() -> list[tuple[str, str, str, int, int, int]]:

@@ -263,10 +263,10 @@ def _stopping(limit: int) -> Select:
     return Select(lambda: rows.order_by("pk").values_list(*_HANDLE_FIELDS)[:limit])
 
 
-def to_clean(executor: str, *, after_id: int = 0, limit: int = 500) -> list[tuple[Handle, bool]]:
+def to_clean(executor: str, *, now: datetime, after_id: int = 0, limit: int = 500) -> list[tuple[Handle, bool]]:
     """Ended attempts whose pod or process is not cleaned up, with whether they failed, a page at a time by id. Reads
     attempt_to_clean."""
-    found = _to_clean(limit)(executor=executor, after_id=after_id)
+    found = _to_clean(limit)(executor=executor, after_id=after_id, now=now)
     return [(_handle(row[:-1]), row[-1] in (AttemptState.FAILED, AttemptState.CANCELLED)) for row in found]
 
 
@@ -274,7 +274,7 @@ def to_clean(executor: str, *, after_id: int = 0, limit: int = 500) -> list[tupl
 def _to_clean(limit: int) -> Select:
     rows = Attempt.objects.filter(
         is_ended(), executor=_EXECUTOR, launched_at__isnull=False, cleaned_at=None, pk__gt=_AFTER
-    )
+    ).exclude(held_until__isnull=False, held_until__gt=Parameter("now"))
     return Select(lambda: rows.order_by("pk").values_list(*_HANDLE_FIELDS, "state")[:limit])
 
 
@@ -292,6 +292,8 @@ class EndingRow:
     task_state: TaskState
     stop_reason: str
     stop_then: str
+    category: str
+    """Of a stop that is a verdict already; "" else, as long as it has not ended."""
     uid: str
     heartbeat_at: datetime | None
 
@@ -304,9 +306,19 @@ _ENDING = attempt_columns(
     task_state="ti__state",
     stop_reason="stop_reason",
     stop_then="stop_then",
+    category="category",
     uid="pod_uid",
     heartbeat_at="heartbeat_at",
 )
+
+
+_LAST_SEEN = Select(lambda: Attempt.objects.filter(pk=Parameter("attempt_id")).values_list("status", "node"))
+
+
+def last_seen(attempt_id: int) -> tuple[dict[str, Any], str]:
+    """The pod's status as it was last told, and its node; empty where there is none."""
+    status, node = _LAST_SEEN.first(attempt_id=attempt_id) or (None, "")
+    return status or {}, node
 
 
 def ending_row(attempt_id: int) -> EndingRow | None:

@@ -12,7 +12,14 @@ from django.urls import NoReverseMatch, reverse
 from execplane.store.queries.audit import AuditRow
 
 _TASK = re.compile(r"^([^/]+)/([^/]+)/(.+)\[(-?\d+)\]$")
-_PAGES = {"variable": "variables", "connection": "connections", "pool": "pools"}
+_PAGES = {
+    "variable": "variables",
+    "connection": "connections",
+    "pool": "pools",
+    "drift": "drift",
+    "executor": "drift",
+    "deadlines": "loops",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

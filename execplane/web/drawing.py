@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from execplane.contract.dag import DagSpec, TaskSpec
-from execplane.store.queries.attempts import PHASES, AttemptRow
+from execplane.contract.phases import TOLERANCE, Step, Timeline
 from execplane.store.queries.tasks import Cell, summary_state
 from execplane.web import layout, words
 
@@ -155,39 +155,37 @@ def span(start: datetime | None, end: datetime | None, first: datetime, last: da
 
 
 @dataclass(frozen=True, kw_only=True)
-class Phase:
+class PhaseBar:
     """From one moment of an attempt to the next one known."""
 
-    name: str
-    label: str
-    help: str
-    at: datetime
+    step: Step
     seconds: float | None
     """Until the next phase; None for the last one of an ended attempt."""
     span: Span | None
+    moved: bool
+    """Its clock said something else, by more than clocks that are kept in step differ."""
+
+    @property
+    def css(self) -> str:
+        return self.step.phase.name.replace("_", "-")
 
 
-def phases(attempt: AttemptRow, now: datetime) -> tuple[Phase, ...]:
-    """The waterfall: what it waited for, in the order in which it happened."""
-    moments = [(getattr(attempt, name), index, name) for index, name in enumerate(PHASES)]
-    known = sorted((at, index, name) for at, index, name in moments if at is not None)
-    if not known:
+def phases(found: Timeline, now: datetime | None) -> tuple[PhaseBar, ...]:
+    """The waterfall: what it waited for, in the order in which it happened. `now`: it has not ended."""
+    if not found.steps:
         return ()
-    first = known[0][0]
-    last = known[-1][0] if attempt.is_ended else now
-    found = []
-    for position, (at, _, name) in enumerate(known):
-        following = known[position + 1][0] if position + 1 < len(known) else None
-        until = following or (None if attempt.is_ended else now)
-        label, text = words.PHASE_LABELS[name]
-        found.append(
-            Phase(
-                name=name.removesuffix("_at").replace("_", "-"),
-                label=label,
-                help=text,
-                at=at,
-                seconds=(until - at).total_seconds() if until else None,
-                span=span(at, until, first, last) if until else None,
+    first = found.steps[0].at
+    last = max(found.steps[-1].at, now or first)
+    bars = []
+    for step in found.steps:
+        until = step.at + timedelta(seconds=step.seconds) if step.seconds is not None else now
+        seconds = step.seconds if until is None or step.seconds is not None else (until - step.at).total_seconds()
+        bars.append(
+            PhaseBar(
+                step=step,
+                seconds=None if seconds is None else max(seconds, 0.0),
+                span=span(step.at, until, first, last) if until else None,
+                moved=abs(step.said - step.at) > TOLERANCE,
             )
         )
-    return tuple(found)
+    return tuple(bars)

@@ -13,6 +13,7 @@ import yaml
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
+from execplane.pods.flight import masked
 from execplane.store.queries.attempts import AttemptMark
 
 _KEY = re.compile(r"^(\s*(?:- )*)([^\s'\"#:][^:]*|'[^']*'|\"[^\"]*\")(:)(\s.*|)$")
@@ -31,6 +32,8 @@ class Container:
     exit_code: int | None
     restarts: int
     ready: bool
+    signal: int
+    image_id: str
     is_init: bool = False
 
 
@@ -61,11 +64,13 @@ def is_pod(attempt: AttemptMark) -> bool:
 
 
 def as_yaml(sent: bytes) -> str:
-    """The sent JSON as YAML in its own order; what is not JSON comes back as text."""
+    """The sent JSON as YAML in its own order, secrets in its environment masked; what is not JSON comes as text."""
     try:
         body = json.loads(sent)
     except ValueError:
         return sent.decode("utf-8", errors="replace")
+    if isinstance(body, dict) and isinstance(body.get("spec"), dict):
+        body["spec"] = masked(body["spec"])
     # PyYAML writes these line breaks bare and reads them back as others.
     plain = not _ODD_BREAKS.search(sent.decode("utf-8", errors="replace"))
     return str(yaml.safe_dump(body, sort_keys=False, allow_unicode=plain, width=110))
@@ -126,6 +131,8 @@ def _container(item: Mapping[str, Any], is_init: bool) -> Container:
         exit_code=facts.get("exitCode"),
         restarts=int(item.get("restartCount") or 0),
         ready=bool(item.get("ready")),
+        signal=int(facts.get("signal") or 0),
+        image_id=str(item.get("imageID") or ""),
         is_init=is_init,
     )
 
@@ -138,6 +145,13 @@ def _condition(item: Mapping[str, Any]) -> Condition:
         message=str(item.get("message") or ""),
         at=str(item.get("lastTransitionTime") or ""),
     )
+
+
+def exec_command(attempt: AttemptMark) -> str:
+    """A shell in the task's container; "" where there is none."""
+    if not is_pod(attempt) or not attempt.pod_name:
+        return ""
+    return f"kubectl -n {shlex.quote(attempt.namespace)} exec -it {shlex.quote(attempt.pod_name)} -c base -- sh"
 
 
 def commands(attempt: AttemptMark) -> tuple[str, ...]:

@@ -11,7 +11,20 @@ from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 
 from execplane.web.errors import shown
-from execplane.web.views import attempts, changes, dag, dags, login, runs, secrets, system
+from execplane.web.views import (
+    attempts,
+    changes,
+    dag,
+    dags,
+    deadlines,
+    drift,
+    latency,
+    login,
+    pending,
+    runs,
+    secrets,
+    system,
+)
 
 
 def home(request: HttpRequest) -> HttpResponseRedirect:
@@ -51,10 +64,12 @@ urlpatterns: list[URLPattern] = [
     page(f"{RUN}/stop", changes.stop_run, "run-stop"),
     page(TASK, attempts.task, "task"),
     page(f"{TASK}/attempts", attempts.task_attempts, "task-attempts"),
+    page(f"{TASK}/why", pending.task, "task-why"),
     page(f"{TASK}/clear", changes.clear_task, "task-clear"),
     page(f"{TASK}/mark/<str:state>", changes.mark_task, "task-mark"),
     page(f"{TASK}/<int:map_index>", attempts.task, "mapped-task"),
     page(f"{TASK}/<int:map_index>/attempts", attempts.task_attempts, "mapped-task-attempts"),
+    page(f"{TASK}/<int:map_index>/why", pending.task, "mapped-task-why"),
     page(f"{TASK}/<int:map_index>/clear", changes.clear_task, "mapped-task-clear"),
     page(f"{TASK}/<int:map_index>/mark/<str:state>", changes.mark_task, "mapped-task-mark"),
     page("runs", runs.run_list, "runs"),
@@ -64,14 +79,23 @@ urlpatterns: list[URLPattern] = [
     page(f"{ATTEMPT}/timeline", attempts.timeline, "attempt-timeline"),
     page(f"{ATTEMPT}/pod", attempts.pod, "attempt-pod"),
     page(f"{ATTEMPT}/pod.yaml", attempts.pod_yaml, "attempt-pod-yaml"),
+    page(f"{ATTEMPT}/flight.json", attempts.flight_json, "attempt-flight-json"),
     page(f"{ATTEMPT}/rendered", attempts.rendered, "attempt-rendered"),
     page(f"{ATTEMPT}/xcoms", attempts.xcoms, "attempt-xcoms"),
     page(f"{ATTEMPT}/xcoms/value", attempts.xcom_value, "attempt-xcom-value"),
     page(f"{ATTEMPT}/cancel", changes.cancel, "attempt-cancel"),
+    page(f"{ATTEMPT}/release", changes.release, "attempt-release"),
+    page(f"{ATTEMPT}/why", pending.attempt, "attempt-why"),
     page("pods", system.pods, "pods"),
+    page("drift", drift.findings, "drift"),
+    page("drift/look", drift.look, "drift-look"),
+    page("drift/release/<str:executor>", drift.release, "drift-release"),
+    page("drift/<int:finding_id>/<str:decision>", drift.decide, "drift-decide"),
+    page("latency", latency.latency, "latency"),
     page("pools", system.pools, "pools"),
     page("import-errors", system.import_errors, "import-errors"),
     page("loops", system.loops, "loops"),
+    page("deadlines/<str:executor>/confirm", deadlines.confirm, "deadlines-confirm"),
     page("audit", system.audit_log, "audit"),
     page("variables", secrets.variables, "variables"),
     page("variables/set", secrets.set_variable, "variable-set"),

@@ -10,20 +10,6 @@ STATE_LABELS = {
     "up_for_reschedule": "up for reschedule",
     "upstream_failed": "upstream failed",
 }
-PHASE_LABELS = {
-    "queued_at": ("Queued", "The scheduler asked for it"),
-    "claimed_at": ("Claimed", "A driver took it within slots and pools"),
-    "launched_at": ("Launched", "Its exact pod or process was committed"),
-    "acknowledged_at": ("Acknowledged", "The API server or host said that it exists"),
-    "scheduled_at": ("Scheduled", "It got a node"),
-    "pulled_at": ("Image pulled", "Its image is on the node"),
-    "started_at": ("Started", "The container or process started"),
-    "running_at": ("Running", "The worker passed the fence"),
-    "user_code_at": ("User code", "The task's own code began"),
-    "ended_at": ("Ended", "The outcome was decided"),
-    "gone_at": ("Gone", "It is dead for certain: confirmed, or fenced by itself by then"),
-    "cleaned_at": ("Cleaned up", "What was left of it was deleted"),
-}
 
 
 def state_label(state: str) -> str:

@@ -29,6 +29,8 @@ class Death:
     """The time that was over, for `killed`."""
     out_of_memory: bool = False
     """The kernel's OOM killer was at work meanwhile."""
+    memory_limit_bytes: int | None = None
+    """The container's."""
 
 
 def conclude(death: Death) -> Result:
@@ -74,9 +76,10 @@ def _crashed(death: Death) -> Result:
         number = os.WTERMSIG(death.status)
         name = signal_name(number)
         if number == signal.SIGKILL and death.out_of_memory:
-            return _failed(
-                OUT_OF_MEMORY, "The task's process was killed by the kernel (SIGKILL): it ran out of memory."
-            )
+            limit = death.memory_limit_bytes
+            most = f" (its container may use {limit >> 20} MiB)" if limit else ""
+            sentence = f"The task's process was killed by the kernel (SIGKILL): it ran out of memory{most}."
+            return _failed(OUT_OF_MEMORY, sentence)
         sentence = f"The task's process was killed by {name}"
         if number == signal.SIGKILL:
             sentence += ", not by execplane: mostly that is the kernel when memory runs out"

@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -255,7 +255,7 @@ class _Attempt:
         self._ending = True
         try:
             rest = self._flush(patience)
-            self._deliver(self._end(result, seen, ended_at, rest), patience)
+            answer = self._deliver(self._end(result, seen, ended_at, rest), patience)
         except Refused as refused:
             self._complain(f"The end was refused: {refused}")
             return ExitCode.REFUSED
@@ -263,7 +263,18 @@ class _Attempt:
             self._complain(f"The end could not be reported: {unreachable}")
             return ExitCode.UNREPORTED
         termination.leave(self._options.termination_log, msgspec.structs.replace(verdict, reported=True))
+        if answer.hold_seconds > 0 and self._identity.in_pod:
+            self._hold(answer.hold_seconds)
         return exit_code(result)
+
+    def _hold(self, seconds: float) -> None:
+        """Stay, and with us the container, so that somebody looks into it. The attempt has ended; whoever releases it
+        has the container terminated."""
+        until = self._clock.now() + timedelta(seconds=seconds)
+        self._complain(f"The task failed; its container is kept until {until:%Y-%m-%d %H:%M:%S} UTC (hold_on_failure).")
+        end = self._clock.monotonic() + seconds
+        while (left := end - self._clock.monotonic()) > 0 and not self._signals.wait(left):
+            continue
 
     def _flush(self, patience: float) -> list[LogRecord]:
         """Send the lines that do not fit into the End; the rest is returned. Lines that are refused must not cost
@@ -276,10 +287,10 @@ class _Attempt:
             self._complain(f"Log lines were refused: {refused}")
             return []
 
-    def _deliver(self, end: End, patience: float) -> None:
+    def _deliver(self, end: End, patience: float) -> EndAnswer:
         """Send the End; where the API does not take its contents (too large, malformed), say that instead."""
         try:
-            self._client.call("POST", "end", EndAnswer, end, patience_seconds=patience)
+            return self._client.call("POST", "end", EndAnswer, end, patience_seconds=patience)
         except Fenced:
             raise
         except Refused as refused:
@@ -293,7 +304,7 @@ class _Attempt:
                 user_code_started_at=end.user_code_started_at,
                 ended_at=end.ended_at,
             )
-            self._client.call("POST", "end", EndAnswer, bare, patience_seconds=patience)
+            return self._client.call("POST", "end", EndAnswer, bare, patience_seconds=patience)
 
     def _end(self, result: Result, seen: Seen, ended_at: datetime, rest: list[LogRecord]) -> End:
         return End(

@@ -16,7 +16,7 @@ from typing import Any
 
 from execplane.contract.clock import Clock
 from execplane.contract.messages import ClaimAnswer
-from execplane.contract.process import kill_descendants, oom_kills
+from execplane.contract.process import kill_descendants, memory_limit_bytes, oom_kills
 from execplane.worker.channel import Channel, Done, Line, Message, Rendered, Started
 from execplane.worker.endings import Death
 from execplane.worker.heartbeat import Courier
@@ -314,11 +314,13 @@ class Supervisor:
         # The courier's last answer may say who wanted the stop that SIGTERM brought.
         self._courier.finish()
         self._learn_who()
+        out_of_memory = oom_kills() > self._oom_kills
         return Death(
             status=self._status,
             result=self._channel.result(),
             stopped=self._stopped,
             killed=self._killed,
             limit_seconds=self._limit_seconds,
-            out_of_memory=oom_kills() > self._oom_kills,
+            out_of_memory=out_of_memory,
+            memory_limit_bytes=memory_limit_bytes() if out_of_memory else None,
         )

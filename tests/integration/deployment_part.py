@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from execplane.executors.task_policy import FailurePolicy
+
 ROOT = Path(__file__).parents[2]
 LEASE_SECONDS = 1.5
 
@@ -165,7 +167,7 @@ class InstantExecutor(FileExecutor):
             append(self.folder, "fence", name=intent.name, key=str(intent.key), code=passed.code)
             if passed.code == "running":
                 end = End(nonce=nonce, outcome="success", ended_at=now)
-                ends.end_reported(pk, end, (), now=now, infra_retries=3, actor="worker")
+                ends.end_reported(pk, end, (), now=now, failures=FailurePolicy(), actor="worker")
 
 
 def play_driver(folder: Path, crash: str = "") -> None:
@@ -303,7 +305,7 @@ def play_storm(folder: Path, seconds: str, number: str) -> None:
                 claimed += 1
                 append(folder, "claims", attempt=pk)
                 fact = LaunchRefused(attempt_id=pk, diagnosis=refusal, retry=False, at=now)
-                ends.end_refused(fact, now=now, infra_retries=0, actor="driver")
+                ends.end_refused(fact, now=now, failures=FailurePolicy(infra_retries=0), actor="driver")
             writes += 1
     except Exception as error:
         append(folder, "errors", error=f"{type(error).__name__}: {error}")

@@ -15,6 +15,7 @@ from execplane.contract.clock import SystemClock
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.logs import LogRecord
 from execplane.store.models import (
+    Attempt,
     AttemptEvent,
     Audit,
     Dag,
@@ -326,9 +327,9 @@ def test_help_has_an_example_for_every_command() -> None:
     for group, commands in {
         "dags": ["list", "show", "trigger", "test", "pause", "unpause", "refresh", "import-errors"],
         "runs": ["list", "show"],
-        "tasks": ["clear", "mark", "logs"],
-        "attempts": ["list", "explain"],
-        "pods": ["list"],
+        "tasks": ["clear", "mark", "logs", "why"],
+        "attempts": ["list", "explain", "why", "latency", "release"],
+        "pods": ["list", "reconcile", "decide", "release"],
         "config": ["list", "explain", "new-fernet-key"],
     }.items():
         for command in commands:
@@ -348,3 +349,31 @@ def test_a_new_fernet_key_encrypts() -> None:
 
     key = execplane("config", "new-fernet-key").out.strip()
     assert Fernet(key).decrypt(Fernet(key).encrypt(b"x"), ttl=int(timedelta(minutes=1).total_seconds())) == b"x"
+
+
+def test_latency_is_told_of_all_and_of_each_group() -> None:
+    pk = save_run(save_dag())
+    now = SystemClock().now()
+    assert "No attempt has ended yet." in execplane("attempts", "latency").err
+    attempt = save_attempt(pk, state="success", namespace="jobs", pod_name="p", executor="kubernetes", node="n1")
+    attempt.queued_at, attempt.running_at, attempt.ended_at = now, now + timedelta(seconds=4), now + timedelta(hours=1)
+    attempt.save()
+
+    rows = execplane("attempts", "latency", "--by", "node", "--phase", "start", "-o", "json").json
+
+    assert [(row["node"], row["n"], row["p99_seconds"]) for row in rows] == [("(all)", 1, 4.0), ("n1", 1, 4.0)]
+    assert execplane("attempts", "latency", "--value", "n2", "-o", "json").json == []
+    assert execplane("attempts", "latency", "--by", "moon").code == 2
+    assert execplane("attempts", "latency", "--phase", "moon").code == 2
+
+
+def test_a_held_container_is_released_once() -> None:
+    attempt = save_attempt(save_run(save_dag()), state="failed", namespace="jobs", pod_name="p")
+    Attempt.objects.filter(pk=attempt.pk).update(held_until=SystemClock().now() + timedelta(hours=1))
+    assert "held for debugging" in execplane("attempts", "explain", str(attempt.pk)).out
+
+    assert execplane("attempts", "release", str(attempt.pk)).code == 0
+
+    again = execplane("attempts", "release", str(attempt.pk))
+    assert again.code != 0
+    assert "is not held" in again.err

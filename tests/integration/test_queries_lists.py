@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from execplane.contract.errors import NotFound
 from execplane.contract.keys import TaskKey
 from execplane.store.models import Attempt, TaskInstance
 from execplane.store.queries import attempts, audit, dags, runs, system, tasks, versions, xcoms
+from execplane.store.queries.latency import DIMENSIONS, latency
 from execplane.store.queries.paging import COUNT_CAP
 from tests.conftest import TestClock
 from tests.integration import web_rows
@@ -188,6 +190,9 @@ WALKS: tuple[tuple[str, Callable[[], Any]], ...] = (
     ("attempt_dag", lambda: attempts.ended_attempts(dag_id="dag3")),
     ("attempt_category", lambda: attempts.ended_attempts(category="oom_killed")),
     ("attempt_node", lambda: attempts.ended_attempts(node="node-1")),
+    ("attempt_node", lambda: latency("node", value="node-1")),
+    ("attempt_image", lambda: latency("image", value="sha256:a")),
+    ("attempt_template", lambda: latency("template", value="t/1")),
     ("secret_access_once", lambda: attempts.secret_accesses(1)),
     ("xcom_once", lambda: xcoms.xcoms_of(1)),
     ("audit_object|execplane_audit_pkey", lambda: audit.changes(objects=["run:a/b", "attempt:1"])),
@@ -200,6 +205,14 @@ def test_each_list_walks_its_index(history: None) -> None:
 
     scanned = {index: plan for index, plan in found if not any(name_of(name) in plan for name in index.split("|"))}
     assert scanned == {}
+
+
+def test_latency_reads_the_newest_attempts_by_their_key_and_sorts_nothing(history: None) -> None:
+    for by in DIMENSIONS:
+        plan = plans(partial(latency, by))
+        assert "execplane_attempt_pkey" in plan or "SCAN execplane_attempt" in plan
+        assert "TEMP B-TREE" not in plan
+        assert "Sort" not in plan
 
 
 def test_the_list_of_dags_walks_the_index_of_runs(history: None) -> None:

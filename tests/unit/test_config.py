@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from django.core import signing
 from django.test import override_settings
 
-from execplane.cli.settings import HIDDEN, _shown
+from execplane.cli.settings import HIDDEN, _shown, _type
 from execplane.compose import Deployment
 from execplane.config import Config, environment_name, keys, load, secret, settings_file, signing_keys, sources
 from execplane.contract.errors import ConfigError, Forbidden
+from execplane.executors.retries import InfraBackoff
+from execplane.pods.lessons import LessonOptions
 from tests.conftest import TestClock
 
 
@@ -94,6 +97,80 @@ def test_a_malformed_value_is_refused_by_both_its_names(environ: dict[str, str],
 def test_a_mapping_that_is_not_json_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="EXECPLANE_QUEUE_EXECUTORS"):
         load({"EXECPLANE_QUEUE_EXECUTORS": "gpu=kubernetes"})
+
+
+RULES = """
+[[failures.rules]]
+message = "no free seat"
+budget = "infra"
+name = "licence_server"
+
+[[failures.rules]]
+exit_codes = [42, 43]
+budget = "none"
+"""
+
+
+def test_rules_for_failures_are_read_from_the_file_or_as_one_json_list(tmp_path: Path) -> None:
+    file = tmp_path / "execplane.toml"
+    file.write_text(RULES)
+    text = (
+        '[{"message": "no free seat", "budget": "infra", "name": "licence_server"},'
+        ' {"exit_codes": [42, 43], "budget": "none"}]'
+    )
+    from_file, from_environment = load({}, file), load({"EXECPLANE_FAILURES__RULES": text})
+    assert from_file.failures == from_environment.failures
+    rules = Deployment(from_file).failure_policy.rules
+    assert [(rule.name, rule.budget, rule.exit_codes) for rule in rules] == [
+        ("licence_server", "infra", ()),
+        ("", "none", (42, 43)),
+    ]
+    assert _type(dict(keys())["failures.rules"].annotation) == "list[FailureRule]"
+    assert _shown(from_file.failures.rules, False)[1] == {"budget": "none", "exit_codes": [42, 43]}
+
+
+def test_what_is_set_about_retries_reaches_driver_executor_and_worker_api() -> None:
+    environ = {
+        "EXECPLANE_SCHEDULER__INFRA_RETRIES": "7",
+        "EXECPLANE_SCHEDULER__INFRA_BACKOFF_SECONDS": "2",
+        "EXECPLANE_SCHEDULER__INFRA_BACKOFF_CAP_SECONDS": "60",
+        "EXECPLANE_KUBERNETES__AVOID_NODES": "5",
+        "EXECPLANE_KUBERNETES__OOM_MEMORY_FACTOR": "1.5",
+        "EXECPLANE_KUBERNETES__OOM_MEMORY_CAP_BYTES": "8000000000",
+    }
+    deployment = Deployment(load(environ))
+    deployment.__dict__["identity"] = ("d", 1)
+    failures = deployment.failure_policy
+    assert (failures.infra_retries, failures.infra_backoff) == (7, InfraBackoff(first_seconds=2, cap_seconds=60))
+    assert deployment.worker_policy.failures is failures
+    lessons = LessonOptions(avoid_nodes=5, oom_memory_factor=1.5, oom_memory_cap_bytes=8_000_000_000)
+    assert deployment.kubernetes_options().lessons == lessons
+    assert deployment.deployed("kubernetes").learns
+    assert not deployment.deployed("local").learns
+    off = Deployment(load({"EXECPLANE_KUBERNETES__AVOID_NODES": "0"}))
+    off.__dict__["identity"] = ("d", 1)
+    assert not off.deployed("kubernetes").learns
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ({"exit_codes": [1]}, "entry 2, budget: Field required."),
+        ({"exit_codes": [1], "budget": "mine"}, "entry 2, budget: Input should be 'author', 'infra' or 'none'."),
+        ({"category": "oom_kiled", "budget": "infra"}, "there is no category 'oom_kiled'. Did you mean oom_killed?"),
+        ({"message": "(", "budget": "infra"}, "entry 2, message: '(' is not a regular expression"),
+        ({"message": "x", "budget": "infra", "name": "preempted"}, "'preempted' is a category of execplane's own"),
+        ({"message": "x", "budget": "infra", "name": "My Own"}, "entry 2, name: 'My Own' is not made of"),
+        ({"budget": "infra"}, "entry 2: it names no category, exit_codes, reason or message"),
+        ({"message": "x", "budget": "infra", "retries": 3}, "entry 2, retries: Extra inputs are not permitted"),
+    ],
+)  # fmt: skip
+def test_a_rule_that_is_not_valid_stops_the_start_and_is_named(rule: dict[str, object], said: str) -> None:
+    good = {"message": "x", "budget": "infra"}
+    with pytest.raises(ConfigError) as refused:
+        load({"EXECPLANE_FAILURES__RULES": json.dumps([good, rule])})
+    assert "The setting failures.rules (EXECPLANE_FAILURES__RULES) is not valid: entry 2" in refused.value.message
+    assert said in refused.value.message
 
 
 @pytest.mark.parametrize(

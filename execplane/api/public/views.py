@@ -41,7 +41,7 @@ class View(APIView):
             raise InvalidInput(f"The body has {length} bytes; {MOST_BODY_BYTES} are the most.")
 
 
-def _actor(request: Request) -> Actor:
+def acting(request: Request) -> Actor:
     user: AbstractBaseUser | AnonymousUser = request.user
     may_act = bool(user.is_active and getattr(user, "is_staff", False))
     return Actor(name=user.get_username(), user_id=user.pk, may_act=may_act)
@@ -85,7 +85,7 @@ class Dag(View):
         """{"is_paused": true|false}"""
         paused = _valid(inputs.DagChange, request.data)["is_paused"]
         verb = dag_actions.pause if paused else dag_actions.unpause
-        verb(_actor(request), dag_id)
+        verb(acting(request), dag_id)
         return Response(shapes.dag(dags.get_dag(dag_id, recent=1)))
 
 
@@ -95,7 +95,7 @@ class Refresh(Dag):
     def post(self, request: Request, dag_id: str) -> Response:
         """Look at the DAG folders now: a CI webhook's verb. Its body is the sender's own and not read; repeating it
         is harmless."""
-        dag_actions.refresh(_actor(request))
+        dag_actions.refresh(acting(request))
         return Response({"message": "The DAG folders are looked at now."}, status=202)
 
 
@@ -113,7 +113,7 @@ class DagRuns(View):
         """{"conf", "logical_date", "dag_run_id"}, all of them optional."""
         wanted = _valid(inputs.NewRun, request.data)
         made = dag_actions.trigger(
-            _actor(request),
+            acting(request),
             dag_id,
             conf=wanted.get("conf"),
             logical_date=wanted.get("logical_date"),
@@ -128,7 +128,7 @@ class DagRun(View):
 
     def patch(self, request: Request, dag_id: str, run_id: str) -> Response:
         """{"state": "failed"|"success"}; failed stops what is in flight."""
-        run_actions.mark(_actor(request), dag_id, run_id, _valid(inputs.RunChange, request.data)["state"])
+        run_actions.mark(acting(request), dag_id, run_id, _valid(inputs.RunChange, request.data)["state"])
         return Response(shapes.dag_run(runs.get_run(dag_id, run_id)))
 
 
@@ -138,7 +138,7 @@ class ClearTaskInstances(View):
         wanted = _valid(inputs.Clearing, request.data)
         task_ids, map_indexes = wanted.get("task_ids") or ([], None)
         cleared = task_actions.clear(
-            _actor(request),
+            acting(request),
             dag_id,
             wanted["dag_run_id"],
             task_ids,
@@ -162,7 +162,7 @@ class TaskInstance(View):
     def patch(self, request: Request, dag_id: str, run_id: str, task_id: str, map_index: int = NOT_MAPPED) -> Response:
         """{"new_state": "success"|"failed"|"skipped"}; without a map index all instances of a mapped task."""
         state = _valid(inputs.TaskChange, request.data)["new_state"]
-        keys = task_actions.mark(_actor(request), dag_id, run_id, task_id, map_index, state)
+        keys = task_actions.mark(acting(request), dag_id, run_id, task_id, map_index, state)
         marked = {key.map_index for key in keys}
         run = runs.get_run(dag_id, run_id)
         found = tasks.mapped_instances(run.id, task_id, after=NOT_MAPPED - 1, limit=task_actions.MOST_AT_ONCE).rows

@@ -146,8 +146,7 @@ class WorkerApi:
         row, _ = self._holder(request, ended=True)
         report = msgspec.json.decode(request.body, type=End)
         self._keep_logs(row, report.logs)
-        accepted, state = actions.end(row, report, self.policy, now=self.clock.now())
-        return EndAnswer(accepted=accepted, state=state)
+        return actions.end(row, report, self.policy, now=self.clock.now())
 
     def _append_logs(self, request: Request) -> Accepted:
         row, _ = self._holder(request, ended=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from execplane.contract.executor import Executor
-from execplane.executors.driver.gates import Admission, Limits, admit, free_slots, full_dags, full_pools
+from execplane.contract.pending import Code
+from execplane.executors.driver.gates import Admission, Limits, admit, free_slots, full_dags, full_pools, stopped
 from execplane.executors.driver.workloads import build_all as build
 from execplane.store import launch_rows
 from execplane.store.database import write
@@ -77,7 +78,8 @@ def _look(
     return waiting, admission
 
 
-def hold_all(executor: str, reason: str) -> None:
-    """The executor cannot launch now: everything waits, for this reason."""
+def hold_all(executor: str, reason: str, *, code: Code = Code.EXECUTOR_CANNOT_LAUNCH) -> None:
+    """Nothing is launched now: everything waits, for this reason."""
     waiting = launch_rows.candidates(executor, limit=_LOOK_AT)
-    launching.not_claimed({one.attempt_id: reason for one in waiting if one.not_claimed_reason != reason})
+    words = stopped(code, executor, reason)[:300]
+    launching.not_claimed({one.attempt_id: words for one in waiting if one.not_claimed_reason != words})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -18,13 +18,31 @@ from execplane import metrics
 from execplane.contract.clock import Clock
 from execplane.contract.executor import Executor, Report
 from execplane.contract.loops import IDLE, NOW, Next, at
-from execplane.contract.observations import Acknowledged, Cleaned, Diagnosis, Fact, Gone, LaunchRefused, Progress
+from execplane.contract.observations import (
+    Acknowledged,
+    Cleaned,
+    Diagnosis,
+    Fact,
+    Gone,
+    LaunchRefused,
+    Mended,
+    Missed,
+    Progress,
+    Recorded,
+)
+from execplane.contract.pending import Code
 from execplane.contract.workload import Handle, Intent
 from execplane.executors.driver import claims, ends
+from execplane.executors.driver.deadlines import DeadlineOptions
+from execplane.executors.driver.deadlines_probe import ApiProbe
+from execplane.executors.driver.deadlines_watch import AnswersOfApi, DeadlineWatch
+from execplane.executors.driver.reconciling import Reconcilable, Reconciler
 from execplane.executors.driver.workloads import Deployed
-from execplane.store import launch_rows
+from execplane.executors.task_policy import FailurePolicy
+from execplane.pods.reconcile import Kind
+from execplane.store import drift_rows, launch_rows
 from execplane.store.database import is_outage
-from execplane.store.transitions import ending, launching, observing
+from execplane.store.transitions import ending, launching, observing, recording
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +52,20 @@ _MOST_FACTS = 20_000
 _MOST_CLEANING = 5_000
 """Clean-ups under way at once."""
 _REPEAT_STOP_SECONDS = 30.0
+_FIRST_LOOK_POLL = timedelta(seconds=0.1)
+"""Nothing is launched before it, so it is worth asking for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriverOptions:
     claims_per_tick: int = 100
     parallelism: int | None = None
-    infra_retries: int = 3
+    failures: FailurePolicy = field(default_factory=FailurePolicy)
     grace_seconds: float = 30.0
     self_fence_seconds: float = 600.0
     unanswered_seconds: float = 60.0
     """A launch without an answer for this long is sent again."""
+    deadlines: DeadlineOptions = field(default_factory=DeadlineOptions)
 
 
 class _LeaseRanOut(Exception):
@@ -68,8 +89,10 @@ class DriverLoop:
         owner: str,
         wake: Callable[[], None],
         may_act: Callable[[], bool] = lambda: True,
+        api_answers: AnswersOfApi | None = None,
     ) -> None:
-        """`may_act` is asked right before each call of the executor: whether the lease is still held."""
+        """`may_act` is asked right before each call of the executor: whether the lease is still held. `api_answers`
+        instead of asking the worker API itself."""
         self.may_act = may_act
         self._make_executor = make_executor
         self.executor = make_executor()
@@ -86,6 +109,25 @@ class DriverLoop:
         self._started = False
         self._adopted = False
         self._claiming = False
+        self._reconciler = self._make_reconciler()
+        self._api_answers = api_answers or ApiProbe(deployed.api_url, clock)
+        self._deadlines = self._make_deadlines()
+
+    def _make_deadlines(self) -> DeadlineWatch:
+        return DeadlineWatch(
+            self.executor.name,
+            self._options.deadlines,
+            self._clock,
+            owner=self._owner,
+            failures=self._options.failures,
+            api_answers=self._api_answers,
+        )
+
+    def _make_reconciler(self) -> Reconciler:
+        deployed = self._deployed
+        return Reconciler(
+            self.executor.name, deployed.deployment_id, deployed.incarnation, self._clock, actor=self._owner
+        )
 
     def _report_to(self, facts: queue.Queue[Fact]) -> Report:
         """Called by the executor from its own threads; blocks only when the driver is 20,000 facts behind."""
@@ -103,6 +145,9 @@ class DriverLoop:
         except _LeaseRanOut:
             self._adopted = False
             return NOW
+        except Exception:
+            self._deadlines.interrupted()
+            raise
 
     def _tick(self, now: datetime) -> Next:
         if not self._started:
@@ -118,11 +163,16 @@ class DriverLoop:
             self._claiming = False
         more = self._apply_facts(now)
         self._stop_told(now)
+        self._reconcile(now)
         self._launch_again(now)
         claimed = self._claim(now)
-        self._clean()
-        if more or claimed == self._options.claims_per_tick:
+        self._clean(now)
+        self._demand_lease()
+        self._deadlines.look(now, self.executor.check)
+        if more or claimed == self._options.claims_per_tick or self._reconciler.busy:
             return NOW
+        if self._reconciler.awaits_first_look and isinstance(self.executor, Reconcilable):
+            return at(now + _FIRST_LOOK_POLL)
         return at(now + timedelta(seconds=1)) if self._told else IDLE
 
     def _demand_lease(self) -> None:
@@ -159,7 +209,12 @@ class DriverLoop:
                 self._told.pop(fact.attempt_id, None)
             elif isinstance(fact, LaunchRefused):
                 _apply(lambda some: self._refused(some[0], now), [fact])
+        _apply(lambda some: recording.keep(some, now=now), [fact for fact in facts if isinstance(fact, Recorded)])
         _apply(self._cleaned, [fact for fact in facts if isinstance(fact, Cleaned)])
+        _apply(self._missed, [fact for fact in facts if isinstance(fact, Missed)])
+        for fact in facts:
+            if isinstance(fact, Mended):
+                _apply(lambda some: self._reconciler.mended(some[0]), [fact])
         self._unapplied = []
         return full
 
@@ -167,7 +222,7 @@ class DriverLoop:
         ends.end_gone(
             fact,
             now=now,
-            infra_retries=self._options.infra_retries,
+            failures=self._options.failures,
             self_fence_seconds=self._options.self_fence_seconds,
             actor=self._owner,
         )
@@ -176,12 +231,19 @@ class DriverLoop:
         ending.cleaned([fact.attempt_id for fact in facts], facts[-1].at)
         self._cleaning.difference_update(fact.attempt_id for fact in facts)
 
+    def _missed(self, facts: Sequence[Missed]) -> None:
+        cluster = self.executor.cluster if isinstance(self.executor, Reconcilable) else ""
+        drift_rows.missed(self.executor.name, facts, cluster=cluster, actor=self._owner)
+        metrics.current().count(
+            "execplane_drift_findings_total", len(facts), executor=self.executor.name, kind=Kind.MISSING
+        )
+
     def _refused(self, fact: LaunchRefused, now: datetime) -> None:
         if fact.retry:
             delay = timedelta(seconds=max(fact.retry_after_seconds, 0.0))
-            launching.postpone_launch(fact.attempt_id, fact.diagnosis, retry_at=now + delay)
+            launching.postpone_launch(fact.attempt_id, fact.diagnosis, retry_at=now + delay, now=now)
         else:
-            ends.end_refused(fact, now=now, infra_retries=self._options.infra_retries, actor=self._owner)
+            ends.end_refused(fact, now=now, failures=self._options.failures, actor=self._owner)
         self._count_refused(fact)
 
     def _count_refused(self, fact: LaunchRefused) -> None:
@@ -211,10 +273,32 @@ class DriverLoop:
         self._told = {pk: told for pk, told in self._told.items() if pk in stopping}
         self._told.update((handle.attempt_id, moment) for handle in again)
 
+    def _reconcile(self, now: datetime) -> None:
+        """Compare when there is a new list of the executor's pods; do what follows from it."""
+        if not isinstance(self.executor, Reconcilable):
+            return
+        orders = self._reconciler.step(self.executor)
+        self._deployed = replace(self._deployed, incarnation=self._reconciler.incarnation)
+        if orders.repairs:
+            self._demand_lease()
+            self.executor.repair(orders.repairs)
+        if orders.tell:
+            self._demand_lease()
+            self.executor.adopt([handle for _, handle in orders.tell])
+            for finding_id, handle in orders.tell:
+                said = "The executor was asked to look again and to report its end."
+                self._reconciler.mended(
+                    Mended(attempt_id=handle.attempt_id, finding_id=finding_id, at=now, done=True, sentence=said)
+                )
+
+    def _held(self) -> str:
+        """Why nothing may be launched although the executor could; "" when it may."""
+        return self._reconciler.hold(self.executor) if isinstance(self.executor, Reconcilable) else ""
+
     def _launch_again(self, now: datetime) -> None:
         older = timedelta(seconds=self._options.unanswered_seconds)
         due = launching.due_again(self.executor.name, now=now, older_than=older)
-        if not due:
+        if not due or self._held():
             return
         intents = [
             Intent(
@@ -238,6 +322,9 @@ class DriverLoop:
             return 0
         if reason := self.executor.check():
             claims.hold_all(self.executor.name, reason)
+            return 0
+        if reason := self._held():
+            claims.hold_all(self.executor.name, reason, code=Code.LAUNCHES_HELD)
             return 0
         self._claiming = True
         claimed = claims.claim(
@@ -263,13 +350,13 @@ class DriverLoop:
 
     def _refuse_build(self, attempt_id: int, diagnosis: Diagnosis, now: datetime) -> None:
         fact = LaunchRefused(attempt_id=attempt_id, diagnosis=diagnosis, retry=False, at=now)
-        ends.end_refused(fact, now=now, infra_retries=self._options.infra_retries, actor=self._owner)
+        ends.end_refused(fact, now=now, failures=self._options.failures, actor=self._owner)
         self._count_refused(fact)
 
-    def _clean(self) -> None:
+    def _clean(self, now: datetime) -> None:
         """What was asked for stays in `_cleaning` until its answer, so later pages get their turn, too."""
         after, most = 0, _MOST_CLEANING - len(self._cleaning)
-        while most > 0 and (page := launch_rows.to_clean(self.executor.name, after_id=after)):
+        while most > 0 and (page := launch_rows.to_clean(self.executor.name, now=now, after_id=after)):
             after = page[-1][0].attempt_id
             found = [(handle, failed) for handle, failed in page if handle.attempt_id not in self._cleaning][:most]
             most -= len(found)
@@ -290,6 +377,9 @@ class DriverLoop:
         self._facts, self._unapplied = queue.Queue(maxsize=_MOST_FACTS), []
         self._told.clear()
         self._cleaning.clear()
+        self._reconciler = self._make_reconciler()
+        self._deadlines.close()
+        self._deadlines = self._make_deadlines()
 
 
 def _apply(write_down: Callable[[Sequence[F]], None], facts: Sequence[F]) -> None:

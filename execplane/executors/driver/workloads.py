@@ -6,12 +6,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from execplane.contract.categories import Category
 from execplane.contract.dag import DagSpec, TaskSpec
 from execplane.contract.errors import ExecplaneError, NotFound
 from execplane.contract.executor import Executor
 from execplane.contract.observations import Diagnosis
 from execplane.contract.workload import Intent, Workload
+from execplane.executors.driver.lessons import Lessons, lessons
 from execplane.store.database import is_outage
+from execplane.store.earlier_attempts import earlier_attempts
 from execplane.store.launch_rows import LaunchRow, launch_rows
 from execplane.store.queries.versions import spec as dag_spec
 
@@ -27,6 +30,8 @@ class Deployed:
     api_url: str
     source: str = "bundle"
     dags_folder: str = ""
+    learns: bool = False
+    """Whether the executor can make use of what earlier attempts teach."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +46,13 @@ def build_all(attempt_ids: Sequence[int], executor: Executor, deployed: Deployed
     """Build each attempt's intent once; a bad template or override fails its own attempt only."""
     intents: list[Intent] = []
     refused: dict[int, Diagnosis] = {}
-    for row in launch_rows(attempt_ids):
+    rows = launch_rows(attempt_ids)
+    learned = _learned(rows) if deployed.learns else {}
+    for row in rows:
         try:
-            intents.append(executor.build(workload(row, deployed)))
+            intents.append(executor.build(workload(row, deployed, learned.get(row.attempt_id, _NOTHING))))
         except ExecplaneError as error:
-            refused[row.attempt_id] = Diagnosis(category="launch_error", sentence=error.message, hint=error.hint)
+            refused[row.attempt_id] = Diagnosis(category=Category.LAUNCH_ERROR, sentence=error.message, hint=error.hint)
         except Exception as error:
             # A fault of ours in one launch: it must not keep all others of the executor from being claimed.
             if is_outage(error):
@@ -53,9 +60,17 @@ def build_all(attempt_ids: Sequence[int], executor: Executor, deployed: Deployed
             log.exception("the launch of %s could not be built", row.key)
             sentence = f"The launch could not be built ({type(error).__name__}: {error})."
             refused[row.attempt_id] = Diagnosis(
-                category="launch_error", sentence=sentence, hint="See the driver's log."
+                category=Category.LAUNCH_ERROR, sentence=sentence, hint="See the driver's log.", infrastructure=True
             )
     return Built(intents=tuple(intents), refused=refused)
+
+
+_NOTHING = Lessons()
+
+
+def _learned(rows: Sequence[LaunchRow]) -> dict[int, Lessons]:
+    again = [row.attempt_id for row in rows if row.key.attempt_no > 1]
+    return {pk: lessons(found) for pk, found in earlier_attempts(again).items()} if again else {}
 
 
 def task_of(spec: DagSpec, task_id: str) -> TaskSpec:
@@ -66,7 +81,7 @@ def task_of(spec: DagSpec, task_id: str) -> TaskSpec:
     raise NotFound(f"The DAG {spec.dag_id} has no task {task_id} in this version.")
 
 
-def workload(row: LaunchRow, deployed: Deployed) -> Workload:
+def workload(row: LaunchRow, deployed: Deployed, learned: Lessons = _NOTHING) -> Workload:
     """One attempt, ready for its executor."""
     spec = dag_spec(row.dag_version_id)
     task = task_of(spec, row.key.task.task_id)
@@ -87,4 +102,6 @@ def workload(row: LaunchRow, deployed: Deployed) -> Workload:
         dag_executor_config=spec.executor_config,
         resources=task.resources,
         execution_timeout_seconds=task.execution_timeout_seconds,
+        avoid_nodes=learned.avoid_nodes,
+        oom_kills=learned.oom_kills,
     )

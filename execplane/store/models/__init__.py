@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from execplane.store.models.attempts import Attempt, AttemptEvent, FlightRecord, WaitingReason
 from execplane.store.models.dags import Bundle, Dag, DagTag, DagVersion, ImportErrorRow
-from execplane.store.models.deployment import Audit, Blob, Deployment, Lease, LoopStatus, RollupMinute, User
+from execplane.store.models.deployment import (
+    Audit,
+    Blob,
+    DeadlineState,
+    Deployment,
+    Lease,
+    LoopStatus,
+    RollupMinute,
+    User,
+)
+from execplane.store.models.drift import DriftFinding, DriftLook
 from execplane.store.models.runs import DagRun, TaskInstance
 from execplane.store.models.secrets import Connection, Pool, SecretAccess, Variable
 from execplane.store.models.templates import OverrideRule, Policy, Template, TemplateRevision
@@ -21,7 +31,10 @@ __all__ = [
     "DagRun",
     "DagTag",
     "DagVersion",
+    "DeadlineState",
     "Deployment",
+    "DriftFinding",
+    "DriftLook",
     "FlightRecord",
     "ImportErrorRow",
     "Lease",

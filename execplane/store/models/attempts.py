@@ -77,6 +77,8 @@ class Attempt(models.Model):
     launched_at = models.DateTimeField(null=True)
     acknowledged_at = models.DateTimeField(null=True)
     scheduled_at = models.DateTimeField(null=True)
+    initialized_at = models.DateTimeField(null=True)
+    """The pod's init containers were done."""
     pulled_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     """The container or process started, as its host says."""
@@ -86,6 +88,8 @@ class Attempt(models.Model):
     ended_at = models.DateTimeField(null=True)
     gone_at = models.DateTimeField(null=True)
     """From when on it is certainly dead: confirmed by the executor, or, when it vanished unseen, fenced by itself."""
+    held_until = models.DateTimeField(null=True)
+    """Its failed container is kept alive for debugging until then; not cleaned up before."""
     cleaned_at = models.DateTimeField(null=True)
     peak_memory_bytes = models.BigIntegerField(null=True)
 
@@ -137,6 +141,9 @@ class FlightRecord(models.Model):
     attempt_id = models.BigIntegerField(primary_key=True)
     captured_at = models.DateTimeField()
     blob_sha256 = models.CharField(max_length=64)
+
+    class Meta:
+        indexes = [models.Index(fields=["captured_at"], name="flight_record_age")]
 
 
 class WaitingReason(models.Model):

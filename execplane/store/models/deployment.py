@@ -66,6 +66,20 @@ class LoopStatus(models.Model):
         constraints = [models.UniqueConstraint(fields=["process", "name"], name="loop_status_once")]
 
 
+class DeadlineState(models.Model):
+    """What the deadlines of an executor have to say, while they have; no row: all is well."""
+
+    executor = models.CharField(max_length=60, primary_key=True)
+    sentence = models.TextField()
+    since = models.DateTimeField()
+    breaker_open = models.BooleanField(default=False)
+    overdue = models.PositiveIntegerField(default=0)
+    """Attempts that would be ended, were the breaker not open."""
+    confirmed = models.PositiveIntegerField(null=True)
+    """How many of them an operator allows to be ended."""
+    confirmed_by = models.CharField(max_length=200, default="", blank=True)
+
+
 class Audit(models.Model):
     """Who changed what. Insert-only."""
 

@@ -11,25 +11,11 @@ from django.db.models import Sum
 
 from execplane.contract.errors import NotFound
 from execplane.contract.keys import AttemptKey, TaskKey
+from execplane.contract.phases import COLUMNS, Timeline, timeline
 from execplane.store.models import Attempt, AttemptEvent, SecretAccess, WaitingReason
 from execplane.store.models.attempts import ENDED
 from execplane.store.queries.literal import is_active, is_ended
 from execplane.store.queries.paging import Page, cut
-
-PHASES = (
-    "queued_at",
-    "claimed_at",
-    "launched_at",
-    "acknowledged_at",
-    "scheduled_at",
-    "pulled_at",
-    "started_at",
-    "running_at",
-    "user_code_at",
-    "ended_at",
-    "gone_at",
-    "cleaned_at",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +79,22 @@ class AttemptRow(AttemptMark):
     claimed_at: datetime | None
     acknowledged_at: datetime | None
     scheduled_at: datetime | None
+    initialized_at: datetime | None
     pulled_at: datetime | None
     started_at: datetime | None
     user_code_at: datetime | None
     gone_at: datetime | None
+    held_until: datetime | None
     cleaned_at: datetime | None
+
+    def is_held(self, now: datetime) -> bool:
+        """Its failed container is kept alive, to look into it."""
+        return self.held_until is not None and self.held_until > now and (self.gone_at is None or self.gone_at > now)
+
+    @property
+    def timeline(self) -> Timeline:
+        """Its phases, in order."""
+        return timeline({column: getattr(self, column) for column in COLUMNS})
 
     @property
     def key(self) -> AttemptKey:

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.db.models import F, QuerySet
 
+from execplane.contract.categories import Category
 from execplane.contract.observations import Gone
 from execplane.contract.states import (
     ATTEMPT_ENDED,
@@ -290,7 +291,7 @@ def request_stop(
                 stop_then=then,
                 stop_at=now,
                 **(
-                    {"ended_at": now, "category": "stopped", "reason": clean(reason, 500)}
+                    {"ended_at": now, "category": Category.STOPPED, "reason": clean(reason, 500)}
                     if target == AttemptState.CANCELLED
                     else {}
                 ),
@@ -308,7 +309,7 @@ def request_stop(
                 for row in group
             )
         for row in ended:
-            measured.ended(row, AttemptState.CANCELLED, "stopped", now)
+            measured.ended(row, AttemptState.CANCELLED, Category.STOPPED, now)
         for row in rows:
             nudge(f"attempt:{row.pk}", f"dag:{row.dag_id}")
         if rows:

@@ -96,6 +96,7 @@ _TASK_RUNS = Update(
 _FIRST_START = Update(lambda: TaskInstance.objects.filter(pk=_TI, first_started_at=None), first_started_at=_NOW)
 _FORGET_DECISIONS = Update(lambda: TaskInstance.objects.filter(pk=_TI), skips=None, map_length=None)
 _FORGET_XCOMS = Delete(lambda: XCom.objects.filter(ti=_TI))
+_WAITS = Insert(WaitingReason, or_update=("code", "sentence", "data"))
 _WAIT_NO_MORE = Delete(lambda: WaitingReason.objects.filter(attempt_id=_ATTEMPT))
 _RUN_OF = Select(lambda: TaskInstance.objects.filter(pk=_TI).values_list("dagrun_id"))
 _RUN = Select(lambda: DagRun.objects.filter(pk=Parameter("run_pk")).values_list("dag_id", "run_id"))
@@ -280,14 +281,18 @@ def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> l
     return [intent.attempt_id for intent in kept]
 
 
-def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, retry_at: datetime) -> None:
-    """The intent stays and is sent again at `retry_at`; `why pending` shows the sentence."""
+def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, retry_at: datetime, now: datetime) -> None:
+    """The intent stays and is sent again at `retry_at`; what it waits for shows the category and the sentence."""
     with write():
-        Attempt.objects.filter(pk=attempt_id, state=AttemptState.LAUNCHED).update(
+        postponed = Attempt.objects.filter(pk=attempt_id, state=AttemptState.LAUNCHED).update(
             retry_at=retry_at,
             launch_failures=F("launch_failures") + 1,
             not_claimed_reason=clean(diagnosis.sentence, 300),
         )
+        if postponed:
+            waits = {"code": diagnosis.category[:40], "sentence": clean(diagnosis.sentence), "since": now}
+            _WAITS.many([{"attempt_id": attempt_id, **waits}])
+            nudge(f"attempt:{attempt_id}")
 
 
 def hold_launch(attempt_ids: Sequence[int], *, until: datetime) -> None:

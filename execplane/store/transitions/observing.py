@@ -57,7 +57,7 @@ _IN_HAND_OF = SelectIn(
         .values_list("pk", "state")
     )
 )
-_WAITS = Insert(WaitingReason, or_update=("code", "sentence"))
+_WAITS = Insert(WaitingReason, or_update=("code", "sentence", "data"))
 
 
 def observe(facts: Sequence[Progress], *, now: datetime) -> None:
@@ -81,6 +81,7 @@ def observe(facts: Sequence[Progress], *, now: datetime) -> None:
                 "attempt_id": pk,
                 "code": waiting.category[:40],
                 "sentence": clean(waiting.sentence),
+                "data": waiting.data or None,
                 "since": now,
             }
             for pk, waiting in waits.items()
@@ -94,6 +95,7 @@ def _became_known(fact: Progress) -> dict[str, Any]:
         "node": fact.node,
         "image_digest": fact.image_digest,
         "scheduled_at": fact.scheduled_at,
+        "initialized_at": fact.initialized_at,
         "started_at": fact.started_at,
         "status": fact.status,
     }

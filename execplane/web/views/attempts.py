@@ -12,13 +12,14 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import content_disposition_header
 
+from execplane.contract.categories import Category
 from execplane.contract.dag import TaskSpec
 from execplane.contract.errors import ExecplaneError, NotFound
 from execplane.contract.keys import NOT_MAPPED
 from execplane.contract.logs import LogGap, LogRecord
 from execplane.logs.pages import Produced
 from execplane.store import blob_rows
-from execplane.store.queries import attempts, audit, runs, tasks, versions
+from execplane.store.queries import attempts, audit, flights, runs, tasks, versions
 from execplane.store.queries import xcoms as xcom_queries
 from execplane.web import drawing, podview, rendering, siblings, wiring, xcom_words
 from execplane.web.permissions import READ, needs
@@ -28,7 +29,24 @@ _TEXT_PAGE_LINES = 5000
 _ATTEMPTS_SHOWN = 50
 # Outcomes that were decided without the worker's report; the others carry its last line's number.
 _NO_REPORT = frozenset(
-    {"oom_killed", "signal", "vanished", "ended_unseen", "heartbeat_lost", "result_lost", "unknown", "exit"}
+    {
+        Category.OOM_KILLED,
+        Category.SIGNAL,
+        Category.USER_CODE,
+        Category.EVICTED,
+        Category.PREEMPTED,
+        Category.NODE_LOST,
+        Category.DRAINED,
+        Category.DELETED,
+        Category.DEADLINE,
+        Category.EXIT,
+        Category.VANISHED,
+        Category.ENDED_UNSEEN,
+        Category.HEARTBEAT_LOST,
+        Category.RESULT_LOST,
+        Category.UNREPORTED,
+        Category.UNKNOWN,
+    }
 )
 
 
@@ -111,6 +129,8 @@ def _frame(attempt_id: int, tab: str) -> tuple[attempts.AttemptRow, dict[str, An
         "waiting": waiting,
         "tab": tab,
         "is_pod": podview.is_pod(row),
+        "held": row.is_held(wiring.clock().now()),
+        "exec_command": podview.exec_command(row),
         "topics": f"attempt:{row.id} run:{run.id}",
     }
     return row, context
@@ -198,12 +218,14 @@ def missing(gap: LogGap) -> str:
 
 def timeline(request: HttpRequest, attempt_id: int) -> HttpResponse:
     row, context = _frame(attempt_id, "timeline")
+    found = row.timeline
     return rendering.show(
         request,
         "web/attempt_timeline.html",
         {
             **context,
-            "phases": drawing.phases(row, wiring.clock().now()),
+            "phases": drawing.phases(found, None if row.is_ended else wiring.clock().now()),
+            "skews": found.skews,
             "events": attempts.events(row.id),
             "accesses": attempts.secret_accesses(row.id),
         },
@@ -215,13 +237,14 @@ def _sent(row: attempts.AttemptRow) -> bytes | None:
 
 
 def pod(request: HttpRequest, attempt_id: int) -> HttpResponse:
-    """What was sent, byte for byte the same object, and the last status that came back."""
+    """What was sent, the same object but for masked secrets, the last status that came back, and the flight record."""
     row, context = _frame(attempt_id, "pod")
     try:
         sent = _sent(row)
         missing = ""
     except NotFound as error:
         sent, missing = None, str(error)
+    flight = flights.flight_of(row.id)
     return rendering.show(
         request,
         "web/attempt_pod.html",
@@ -231,8 +254,23 @@ def pod(request: HttpRequest, attempt_id: int) -> HttpResponse:
             "missing": missing,
             "pod": podview.status(row.status),
             "commands": podview.commands(row),
+            "flight": flight,
+            "flight_pod": podview.status(flight.pod) if flight else None,
+            "flight_yaml": podview.yaml_lines(msgspec.json.encode(flight.pod)) if flight and flight.pod else [],
+            "flight_warns": any(one.type == "Warning" for one in flight.events) if flight else False,
         },
     )
+
+
+def flight_json(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    """The flight record as a file: for a ticket, or to compare two attempts."""
+    row = attempts.get_attempt(attempt_id)
+    flight = flights.flight_of(row.id)
+    if flight is None:
+        raise NotFound(f"There is no flight record of attempt {row.id}.", hint="It may be past its time.")
+    body = msgspec.json.format(msgspec.json.encode(flight), indent=2)
+    headers = {"Content-Disposition": _saved_as(f"{row.pod_name or f'attempt-{row.id}'}.flight.json")}
+    return HttpResponse(body, content_type="application/json", headers=headers)
 
 
 def pod_yaml(request: HttpRequest, attempt_id: int) -> HttpResponse:

@@ -274,6 +274,27 @@ def cancel(request: HttpRequest, attempt_id: int) -> HttpResponse:
     )
 
 
+@needs("attempts.release")
+@ask
+def release(request: HttpRequest, attempt_id: int) -> HttpResponse:
+    """Let a container go that is held for debugging."""
+    row = attempts.get_attempt(attempt_id)
+    back = reverse("attempt", args=[attempt_id])
+    if request.method == "POST":
+        attempt_verbs.release(actor(request), attempt_id)
+        return rendering.done(request, f"The container of attempt {row.attempt_no} is let go.", back)
+    return _confirm(
+        request,
+        title=f"Release attempt {row.attempt_no}",
+        text="Its container is ended within a minute, and its pod cleaned up as the deletion policy says. Whoever is "
+        "in it by kubectl exec is thrown out.",
+        keys=[row.key.task],
+        label="Release container",
+        back=back,
+        danger=True,
+    )
+
+
 def _confirm(
     request: HttpRequest,
     *,

@@ -8,7 +8,8 @@ from datetime import timedelta
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.templatetags.static import static
 
-from execplane.store.queries import attempts, audit, system
+from execplane.store import deadline_rows
+from execplane.store.queries import attempts, audit, drift, system
 from execplane.web import changed, rendering, wiring
 from execplane.web.permissions import may
 from execplane.web.views.dag import number
@@ -47,7 +48,8 @@ def pods(request: HttpRequest) -> HttpResponse:
             "filtered": any(wanted.values()),
             "waiting": attempts.waiting([row.id for row in page.rows]) if view != "ended" else {},
             "states": ENDED_STATES,
-            "topics": " ".join(["driver", "dags", *dict.fromkeys(f"dag:{row.dag_id}" for row in page.rows)]),
+            "drift": drift.count_open(),
+            "topics": " ".join(["driver", "dags", "drift", *dict.fromkeys(f"dag:{row.dag_id}" for row in page.rows)]),
         },
     )
 
@@ -133,5 +135,12 @@ def loops(request: HttpRequest) -> HttpResponse:
     ended.sort(key=lambda line: line.loop.seen_at, reverse=True)
     names = {row.name for row in rows}
     rest = [lease for name, lease in leases.items() if name not in names]
-    context = {"loops": found, "ended": ended[:100], "leases": rest, "now": now, "topics": "loops"}
+    context = {
+        "loops": found,
+        "ended": ended[:100],
+        "leases": rest,
+        "now": now,
+        "deadlines": deadline_rows.words(),
+        "topics": "loops",
+    }
     return rendering.show(request, "web/loops.html", context)

@@ -75,7 +75,8 @@ def test_while_the_executor_cannot_launch_everything_waits_for_that_reason(drive
     driven.tick()
 
     attempt = driven.play.attempt()
-    assert (attempt.state, attempt.not_claimed_reason) == ("queued", "The API server does not answer.")
+    words = "The executor local cannot launch now: The API server does not answer."
+    assert (attempt.state, attempt.not_claimed_reason) == ("queued", words)
 
 
 def test_an_attempt_of_a_paused_dag_waits_until_the_dag_goes_on(driven: Driven) -> None:

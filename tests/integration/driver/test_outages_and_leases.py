@@ -14,6 +14,7 @@ from execplane.contract.messages import End
 from execplane.contract.observations import Acknowledged, Diagnosis, Gone, LaunchRefused
 from execplane.contract.states import AttemptState
 from execplane.executors.driver import ends
+from execplane.executors.task_policy import FailurePolicy
 from execplane.store import launch_rows
 from execplane.store.database import is_outage
 from execplane.store.transitions import ending, launching
@@ -207,7 +208,7 @@ class TestAClearBetween:
         thread = threading.Thread(target=clear)
         thread.start()
         end = End(nonce=f"n{attempt.pk}", outcome="failed", ended_at=play.now)
-        ends.end_reported(attempt.pk, end, (), now=play.now, infra_retries=3, actor="worker")
+        ends.end_reported(attempt.pk, end, (), now=play.now, failures=FailurePolicy(), actor="worker")
         thread.join(scaled(30))
 
         assert cleared.is_set()

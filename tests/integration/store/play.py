@@ -15,6 +15,7 @@ from execplane.contract.observations import Acknowledged, Diagnosis, Gone, Launc
 from execplane.contract.states import AttemptState, RunState, TaskState
 from execplane.contract.workload import Intent
 from execplane.executors.driver import ends
+from execplane.executors.task_policy import FailurePolicy
 from execplane.scheduler.calendar import Calendar
 from execplane.scheduler.loop import SchedulerLoop, SchedulerOptions
 from execplane.store.database import write
@@ -92,13 +93,13 @@ class Play:
                 category="gone", sentence="It is gone.", exit_code=exit_code, infrastructure=infrastructure
             )
             fact = Gone(attempt_id=found.pk, uid=f"u{found.pk}", at=self.now, diagnosis=diagnosis)
-            ends.end_gone(fact, now=self.now, infra_retries=3, self_fence_seconds=600, actor="d1")
+            ends.end_gone(fact, now=self.now, failures=FailurePolicy(), self_fence_seconds=600, actor="d1")
 
     def refused(self, *, new_attempt: bool = False) -> None:
         for pk in list(Attempt.objects.filter(state="launched").values_list("pk", flat=True)):
             diagnosis = Diagnosis(category="launch_error", sentence="It was refused.", infrastructure=new_attempt)
             fact = LaunchRefused(attempt_id=pk, diagnosis=diagnosis, retry=False, new_attempt=new_attempt, at=self.now)
-            ends.end_refused(fact, now=self.now, infra_retries=3, actor="d1")
+            ends.end_refused(fact, now=self.now, failures=FailurePolicy(), actor="d1")
 
     # The worker
 
@@ -120,7 +121,7 @@ class Play:
         one = attempt or self.attempt()
         error = ErrorInfo(type="ValueError", message="no") if outcome == "failed" else None
         end = End(nonce=f"n{one.pk}", outcome=outcome, error=error, ended_at=ended_at or self.now, **more)  # type: ignore[arg-type]
-        return ends.end_reported(one.pk, end, (), now=self.now, infra_retries=3, actor="worker")
+        return ends.end_reported(one.pk, end, (), now=self.now, failures=FailurePolicy(), actor="worker")
 
     def oldest_reports(self) -> None:
         """A late report of the first attempt."""
@@ -182,7 +183,7 @@ class Play:
                 ends.end_gone(
                     Gone(attempt_id=one.pk, uid=one.pod_uid, at=self.now, diagnosis=diagnosis),
                     now=self.now,
-                    infra_retries=3,
+                    failures=FailurePolicy(),
                     self_fence_seconds=600,
                     actor="d1",
                 )

@@ -15,14 +15,29 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from execplane.store import launch_rows, run_rows
+from execplane.store import drift_rows, hold_rows, launch_rows, run_rows
 from execplane.store.database import is_postgresql
+from execplane.store.earlier_attempts import earlier_attempts
+from execplane.store.launch_rows import Candidate
 from execplane.store.models import Attempt, AttemptEvent
+from execplane.store.queries import pending
+from execplane.store.retention import forget_flight_records
 from execplane.store.transitions import launching, runs
 from tests.integration.store.conftest import Ledger
 
 ENDED = ["success", "failed", "skipped", "rescheduled", "cancelled"]
 NOW = datetime.fromisoformat("2026-03-01T12:00:00+00:00")
+
+QUEUED = Candidate(
+    attempt_id=5,
+    dag_id="orders",
+    task_id="extract",
+    pool="default_pool",
+    slots=1,
+    priority=1,
+    max_per_dag=None,
+    not_claimed_reason="",
+)
 
 
 def take_due_run() -> None:
@@ -34,12 +49,14 @@ READS: dict[str, tuple[Callable[[], Any], str]] = {
     "candidates": (lambda: launch_rows.candidates("local", limit=10), "attempt_active"),
     "any queued": (lambda: launch_rows.any_queued("local"), "attempt_active"),
     "in hand": (lambda: launch_rows.in_hand("local"), "attempt_active"),
+    "in hand, to compare": (lambda: drift_rows.believed_in_hand("local", after_id=0, limit=10), "attempt_active"),
     "stopping": (lambda: launch_rows.stopping("local"), "attempt_active"),
     "due again": (
         lambda: launching.due_again("local", now=NOW, older_than=timedelta(seconds=60)),
         "attempt_active",
     ),
-    "to clean": (lambda: launch_rows.to_clean("local"), "attempt_to_clean"),
+    "to clean": (lambda: launch_rows.to_clean("local", now=NOW), "attempt_to_clean"),
+    "earlier attempts": (lambda: earlier_attempts([1, 2]), "attempt_once"),
     "instances of a run": (lambda: run_rows.instances(1), "task_instance_once"),
     "runs to decide": (take_due_run, "dagrun_to_decide"),
     "next decision": (runs.next_due_at, "dagrun_to_decide"),
@@ -50,6 +67,12 @@ READS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: list(AttemptEvent.objects.filter(attempt_id=1).order_by("seq")),
         "attempt_event_story",
     ),
+    "held containers": (lambda: hold_rows.held("local", now=NOW, limit=20), "attempt_to_clean"),
+    "holders of a pool": (lambda: pending.holders(pool="default_pool"), "attempt_active"),
+    "holders of all": (lambda: pending.holders(), "attempt_active"),
+    "ahead in the queue": (lambda: pending.ahead("local", QUEUED), "attempt_active"),
+    "running runs": (lambda: pending.running_runs("orders"), "dagrun_active"),
+    "old flight records": (lambda: forget_flight_records(before=NOW, limit=10), "flight_record_age"),
     "one DAG's attempts": (
         lambda: list(Attempt.objects.filter(dag_id="a", state__in=ENDED).order_by("-id")[:50]),
         "attempt_dag",

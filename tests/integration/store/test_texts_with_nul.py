@@ -7,6 +7,7 @@ import msgspec
 from execplane.contract.observations import Diagnosis, Gone, Progress
 from execplane.contract.states import AttemptState
 from execplane.executors.driver import ends
+from execplane.executors.task_policy import FailurePolicy
 from execplane.pods.observe import observe
 from execplane.pods.status import Pod, decode_pod
 from execplane.store.models import AttemptEvent, WaitingReason
@@ -34,7 +35,7 @@ def test_a_pods_end_is_written_down_although_its_termination_message_has_a_nul(p
         verdict=SAID.encode(),
     )  # fmt: skip
 
-    ends.end_gone(fact, now=play.now, infra_retries=3, self_fence_seconds=600, actor="d1")
+    ends.end_gone(fact, now=play.now, failures=FailurePolicy(), self_fence_seconds=600, actor="d1")
 
     row = play.attempt()
     assert row.state == AttemptState.FAILED

@@ -9,6 +9,7 @@ import pytest
 from execplane.contract.observations import Diagnosis, Gone
 from execplane.contract.states import AttemptState, TaskState
 from execplane.executors.driver import ends
+from execplane.executors.task_policy import FailurePolicy
 from tests.integration.store.play import Play
 
 FENCED = timedelta(seconds=660)
@@ -19,7 +20,9 @@ def lose(play: Play, *, finished: bool = False, infra_retries: int = 3) -> None:
     diagnosis = Diagnosis(category="node_lost", sentence="The pod is gone.", infrastructure=True)
     uid = play.attempt().pod_uid
     fact = Gone(attempt_id=play.attempt().pk, uid=uid, at=play.now, diagnosis=diagnosis, finished=finished)
-    ends.end_gone(fact, now=play.now, infra_retries=infra_retries, self_fence_seconds=600, actor="driver")
+    ends.end_gone(
+        fact, now=play.now, failures=FailurePolicy(infra_retries=infra_retries), self_fence_seconds=600, actor="driver"
+    )
 
 
 def starts_only_after(play: Play, wait: timedelta) -> None:

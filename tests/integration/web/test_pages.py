@@ -51,7 +51,17 @@ def addresses(attempt: Attempt) -> list[str]:
         *(reverse(f"attempt{tab}", args=[attempt.pk]) for tab in ("", "-timeline", "-pod", "-rendered", "-xcoms")),
         *(
             reverse(name)
-            for name in ("runs", "pods", "pools", "import-errors", "loops", "audit", "variables", "connections")
+            for name in (
+                "runs",
+                "pods",
+                "drift",
+                "pools",
+                "import-errors",
+                "loops",
+                "audit",
+                "variables",
+                "connections",
+            )
         ),
         reverse("pods") + "?view=ended&state=failed",
         reverse("dags") + "?q=sal&status=failed&tag=nightly",
@@ -300,8 +310,9 @@ def test_unsafe_names_are_escaped_everywhere(staff: Client, clock: TestClock) ->
         ("/dags/sales/graph", 8),
         ("/dags/sales/runs", 7),
         ("/runs", 4),
-        ("/pods", 4),
-        ("/pods?view=ended", 4),
+        ("/pods", 5),
+        ("/pods?view=ended", 5),
+        ("/drift", 6),
         ("/loops", 5),
         ("/import-errors", 4),
         ("/audit", 4),

@@ -29,6 +29,8 @@ from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.messages import ClaimAnswer, ClaimRequest, End, Refusal, XComValue
 from execplane.contract.states import Cause, TaskState
 from execplane.contract.workload import Intent
+from execplane.executors.driver.holding import HoldLimits
+from execplane.executors.task_policy import FailurePolicy
 from execplane.kube.review import PodIdentity
 from execplane.logs.files import FileLogStore
 from execplane.logs.options import FileLogOptions
@@ -205,11 +207,12 @@ def caller(transactional_db: None, clock: TestClock, tmp_path: Path) -> Iterator
             grace_seconds=30,
             xcom_blob_bytes=65536,
             xcom_max_bytes=10_000_000,
-            infra_retries=3,
+            failures=FailurePolicy(),
             web_url="http://web",
             sources={"kubernetes": ("volume", "/dags")},
             env={"EXECPLANE_TIMETABLE_SEMANTICS": "instant"},
             ignore_syntax="regexp",
+            holds=HoldLimits(most_seconds=7200, most_containers=2),
         ),
         mint=mint,
         verify={"local": local_verifier(mint, clock), "kubernetes": pod_verifier(identify)},

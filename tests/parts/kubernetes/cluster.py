@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
+import signal
+import ssl
 import subprocess
+import urllib.error
+import urllib.request
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -56,6 +61,7 @@ class Cluster:
         self._supervisor: Supervisor | None = None
         self._control_plane: ControlPlane | None = None
         self._containers: Containers | None = None
+        self._node: Node | None = None
         self._host_address = "127.0.0.1"
         self._kwok_nodes = 0
         self._kubectl = ""
@@ -138,9 +144,8 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout_seconds: float = 60) -> str:
         """Run kubectl as administrator and return its output; raises `KubectlError` when it fails."""
-        command = [self._kubectl, *([] if self._kubectl.endswith("/kubectl") else ["kubectl"])]
         done = subprocess.run(
-            [*command, f"--kubeconfig={self.kubeconfig}", *arguments],
+            self.kubectl_command(*arguments),
             input=stdin,
             capture_output=True,
             text=True,
@@ -150,6 +155,33 @@ class Cluster:
         if done.returncode != 0:
             raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
+
+    def kubectl_command(self, *arguments: str) -> list[str]:
+        """The same as a command, for what is to run on beside the test."""
+        command = [self._kubectl, *([] if self._kubectl.endswith("/kubectl") else ["kubectl"])]
+        return [*command, f"--kubeconfig={self.kubeconfig}", *arguments]
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """A POST as it goes over the wire: the status, and the answer, a refusal's too."""
+        config = json.loads(self.kubeconfig.read_text())
+        authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
+        request = urllib.request.Request(
+            f"{self.server}{path}",
+            data=json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {config['users'][0]['user']['token']}",
+                "Content-Type": "application/json",
+            },
+        )
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=authority)),
+        )
+        try:
+            with opener.open(request, timeout=30) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as refused:
+            return refused.code, json.load(refused)
 
     def create(self, *objects: dict[str, Any]) -> None:
         """Create objects given as dicts."""
@@ -167,6 +199,18 @@ class Cluster:
         eventually(
             lambda: self.get(*account), 20, on_failure=self._manager_log, ignore=(KubectlError,), interval_seconds=0.1
         )
+
+    def restart_kubelet(self, **changes: object) -> None:
+        """Start the real node's kubelet anew, with these fields of its configuration changed; pods run on."""
+        if self._node is None:
+            raise PartUnavailableError(OWN_ONLY)
+        self._node.restart_kubelet(**changes)
+
+    def kill_container(self, container: str) -> None:
+        """SIGKILL to a container on the real node, by its id, as the kernel or an administrator there may send it."""
+        if self._containers is None:
+            raise PartUnavailableError(OWN_ONLY)
+        self._containers.kill(container, signal.SIGKILL)
 
     def stop_apiserver(self, *, graceful: bool = False) -> None:
         """Take the API server away, by SIGKILL unless `graceful`; pods run on."""
@@ -281,7 +325,7 @@ class Cluster:
         self._containers.load_image(base, images.BASE_NAME)
         self._containers.tag(images.BASE_NAME, containers.SANDBOX_IMAGE)
         ports = free_ports(3)
-        Node(
+        self._node = Node(
             supervisor=self.supervisor,
             program=program,
             coredns=coredns,
@@ -289,7 +333,8 @@ class Cluster:
             kubeconfig=self.kubeconfig,
             address=self._own.address,
             ports=(ports[0], ports[1], ports[2]),
-        ).start()
+        )
+        self._node.start()
         eventually(
             lambda: self._ready_nodes(NODE_NAME) == 1,
             60,

@@ -99,6 +99,10 @@ class Containers:
         """Give an image that is there a second name."""
         self._ctr("images", "tag", "--force", _full_name(name), _full_name(new_name))
 
+    def kill(self, container: str, number: signal.Signals) -> None:
+        """Send a signal to a container's process 1, from outside of it."""
+        self._ctr("tasks", "kill", "--signal", number.name, container)
+
     def _ctr(self, *arguments: str | Path) -> str:
         program = str(debian.program("ctr"))
         command = [program, "--address", self.socket, "--namespace", "k8s.io", *arguments]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,13 +51,18 @@ class Node:
         self._start_proxy()
         self._start_dns()
 
-    def _start_kubelet(self) -> None:
+    def restart_kubelet(self, **changes: object) -> None:
+        """Start it anew with these fields of its configuration changed; pods run on."""
+        self.supervisor.stop("kubelet")
+        self._start_kubelet(changes)
+
+    def _start_kubelet(self, changes: Mapping[str, object] | None = None) -> None:
         folder = self.supervisor.folder
         # The host's resolver may point at a local daemon that no pod can reach; pods get the cluster's DNS.
         resolver = folder / "resolv.conf"
         resolver.write_text(f"nameserver {BRIDGE_ADDRESS}\n")
         config = folder / "kubelet.json"
-        config.write_text(json.dumps(self._kubelet_config(resolver)))
+        config.write_text(json.dumps({**self._kubelet_config(resolver), **(changes or {})}))
         flags = [
             f"--config={config}",
             f"--kubeconfig={self.kubeconfig}",

@@ -127,3 +127,44 @@ def test_a_create_that_was_refused_leaves_nothing_to_stop(world: World) -> None:
     (gone,) = eventually(world.gone, 10)
     assert gone.attempt_id == world.intent.attempt_id
     assert world.pods.deleted == []
+
+
+def test_a_delete_waits_for_the_pods_flight_record_and_no_longer_than_that(world: World) -> None:
+    world.created()
+    world.tracker.answered(Acknowledged(attempt_id=world.intent.attempt_id, uid="u1", at=world.clock.now()))
+    entry = world.tracker.entry(world.intent.attempt_id)
+    assert entry is not None
+
+    world.remover.remove(Removal(entry=entry, not_before=world.clock.monotonic() + 5, after_record=True))
+    world.remover.tick()
+    assert world.pods.deleted == []
+
+    world.remover.recorded(entry.attempt_id)
+    eventually(lambda: world.pods.deleted == [("u1", None)], 10)
+
+
+def test_a_record_that_is_never_made_does_not_keep_the_pod(world: World) -> None:
+    world.created()
+    world.tracker.answered(Acknowledged(attempt_id=world.intent.attempt_id, uid="u1", at=world.clock.now()))
+    entry = world.tracker.entry(world.intent.attempt_id)
+    assert entry is not None
+    world.remover.remove(Removal(entry=entry, not_before=world.clock.monotonic() + 5, after_record=True))
+
+    world.clock.advance(5.1)
+    world.remover.tick()
+
+    eventually(lambda: world.pods.deleted == [("u1", None)], 10)
+
+
+def test_what_was_to_end_a_kept_pods_containers_is_called_off_when_they_end_by_themselves(world: World) -> None:
+    world.created()
+    world.tracker.answered(Acknowledged(attempt_id=world.intent.attempt_id, uid="u1", at=world.clock.now()))
+    entry = world.tracker.entry(world.intent.attempt_id)
+    assert entry is not None
+    due = world.clock.monotonic() + 30
+    world.remover.remove(Removal(entry=entry, not_before=due, sidecars_only=True))
+    assert world.remover.tick() == due
+
+    world.remover.call_off(entry.attempt_id)
+
+    assert world.remover.tick() is None

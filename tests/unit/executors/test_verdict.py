@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from execplane.contract.categories import FINAL, Budget, Category
 from execplane.contract.dag import DagSpec, ExpandArg, MappedSpec, TaskSpec, XComRef
 from execplane.contract.messages import End, ErrorInfo, Verdict
 from execplane.contract.observations import Diagnosis, Gone, LaunchRefused
@@ -22,16 +24,9 @@ from execplane.contract.states import (
     Cause,
     TaskState,
 )
-from execplane.executors.verdict import (
-    Budget,
-    Ended,
-    Stop,
-    TaskPolicy,
-    max_tries,
-    refused,
-    reported_tasks,
-    verdict,
-)
+from execplane.executors.failure_rules import FailureRule
+from execplane.executors.task_policy import FailurePolicy, Stop, TaskPolicy
+from execplane.executors.verdict import Ended, max_tries, refused, reported_tasks, verdict
 from execplane.worker.endings import Death, conclude
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -58,10 +53,10 @@ def words(outcome: str, **fields: Any) -> Verdict:
     return Verdict(attempt_id=1, nonce="n", outcome=outcome, **fields)
 
 
-def gone(category: str = "error", exit_code: int | None = 1, *, infrastructure: bool = False) -> Gone:
-    diagnosis = Diagnosis(
-        category=category, sentence="It died.", hint="Look.", exit_code=exit_code, infrastructure=infrastructure
-    )
+def gone(
+    category: str = "error", exit_code: int | None = 1, *, infrastructure: bool = False, sentence: str = "It died."
+) -> Gone:
+    diagnosis = Diagnosis(category=category, sentence=sentence, exit_code=exit_code, infrastructure=infrastructure)
     return Gone(attempt_id=1, uid="u", at=NOW, diagnosis=diagnosis)
 
 
@@ -239,6 +234,16 @@ def test_a_sigterm_from_outside_is_explained_by_what_the_executor_saw() -> None:
     assert (found.category, found.budget) == ("evicted_over_own_request", Budget.AUTHOR)
 
 
+def test_a_sigterm_is_explained_by_what_the_pods_status_said_by_then() -> None:
+    drained = Diagnosis(category="drained", sentence="Evicted from n1 (a drain).", infrastructure=True)
+    found = verdict(end("terminated"), None, None, policy(removed=drained), NOW)
+    assert found is not None
+    assert (found.category, found.budget, found.author_failures) == ("drained", Budget.INFRA, 0)
+    done = verdict(end("success"), None, None, policy(removed=drained), NOW)
+    assert done is not None
+    assert done.task_state is TaskState.SUCCESS
+
+
 def test_a_task_killed_for_memory_is_the_authors_to_mend_and_has_its_own_category() -> None:
     told = conclude(Death(status=int(signal.SIGKILL), out_of_memory=True))
     found = verdict(end(told.outcome, reason=told.reason, error=told.error), None, None, policy(retries=0), NOW)
@@ -246,6 +251,10 @@ def test_a_task_killed_for_memory_is_the_authors_to_mend_and_has_its_own_categor
     assert (found.category, found.budget) == ("oom_killed", Budget.AUTHOR)
     assert found.sentence == "The task's process was killed by the kernel (SIGKILL): it ran out of memory."
     assert "memory limit" in found.hint
+    measured = end(told.outcome, reason=told.reason, error=told.error, peak_memory_bytes=61 << 20)
+    found = verdict(measured, None, None, policy(retries=0), NOW)
+    assert found is not None
+    assert found.sentence.endswith("ran out of memory. The most that it was seen to use is 61 MiB.")
 
 
 def test_a_worker_that_fenced_itself_points_at_its_way_to_the_api() -> None:
@@ -325,6 +334,60 @@ def test_max_tries_counts_on_from_what_is_left() -> None:
     assert max_tries(spec, try_number=5, author_failures=9) == 5
 
 
+# The operators' rules
+
+
+def ruled(witness: str, *rules: FailureRule, **fields: Any) -> Ended:
+    return told(witness, policy(failures=FailurePolicy(rules=rules), **fields))[0]
+
+
+def test_a_rule_moves_a_failure_to_the_other_budget_with_its_own_name_and_hint() -> None:
+    reclaimed = FailureRule(budget=Budget.INFRA, message="ValueError: b", name="spot_reclaimed", hint="It comes back.")
+    found = ruled("failed", reclaimed)
+    assert (found.budget, found.next_cause, found.infra_failures) == (Budget.INFRA, Cause.INFRA, 1)
+    assert (found.category, found.hint) == ("spot_reclaimed", "It comes back.")
+    found = ruled("gone_infra", FailureRule(budget=Budget.AUTHOR, category="evicted"))
+    assert (found.budget, found.category, found.author_failures) == (Budget.AUTHOR, "evicted", 1)
+
+
+def test_a_rule_of_no_budget_fails_the_task_at_once_and_counts_nothing() -> None:
+    found = ruled("gone_author", FailureRule(budget=Budget.NONE, exit_codes=(136, 137)))
+    assert (found.task_state, found.budget, found.author_failures) == (TaskState.FAILED, Budget.NONE, 0)
+
+
+def test_the_first_rule_that_matches_counts_and_all_it_names_must_match() -> None:
+    other_code = FailureRule(budget=Budget.NONE, category="oom_killed", exit_codes=(1,))
+    by_reason = FailureRule(budget=Budget.NONE, reason="OOMKilled")
+    first = FailureRule(budget=Budget.INFRA, category="oom_killed", name="small_nodes")
+    second = FailureRule(budget=Budget.NONE, category="oom_killed")
+    found = ruled("gone_author", other_code, by_reason, first, second)
+    assert (found.category, found.budget) == ("small_nodes", Budget.INFRA)
+    seen = Gone(
+        attempt_id=1,
+        uid="u",
+        at=NOW,
+        diagnosis=Diagnosis(category="oom_killed", sentence="It died.", data={"reason": "OOMKilled"}),
+    )
+    by_kubernetes_word = verdict(None, seen, None, policy(failures=FailurePolicy(rules=(by_reason,))), NOW)
+    assert by_kubernetes_word is not None
+    assert by_kubernetes_word.task_state is TaskState.FAILED
+
+
+def test_no_rule_makes_a_task_run_again_that_asked_not_to() -> None:
+    for category in FINAL:
+        witness = "sensor" if category is Category.SENSOR_TIMEOUT else "no_retry"
+        for budget in Budget:
+            found = ruled(witness, FailureRule(budget=budget, category=category, hint="Ask the owner."))
+            assert (found.task_state, found.hint) == (TaskState.FAILED, "Ask the owner.")
+
+
+def test_no_rule_touches_an_end_that_was_asked_for() -> None:
+    everything = FailureRule(budget=Budget.INFRA, message=".", name="mine")
+    for stop in (Stop.CLEAR, Stop.MARK, Stop.USER):
+        found = ruled("gone_author", everything, stop=stop, attempt_state=AttemptState.STOPPING)
+        assert (found.category, found.budget) == ("cancelled", Budget.NONE)
+
+
 # Refused launches
 
 
@@ -364,11 +427,25 @@ def test_a_refused_launch_that_was_to_be_stopped_anyway_is_cancelled() -> None:
 # What holds for all
 
 OUTCOMES = st.sampled_from([outcome for outcome, _ in SAID.values()])
-ERRORS = st.sampled_from([None, BAD, ErrorInfo(type="SensorTimeout", message="")])
+ERRORS = st.sampled_from(
+    [None, BAD, *(ErrorInfo(type=kind, message="") for kind in ("SensorTimeout", "OutOfMemory", "LostContact", ""))]
+)
 REPORTS = st.none() | st.builds(end, OUTCOMES, error=ERRORS, reschedule_at=st.none() | st.just(LATER))
 WORDS = st.none() | st.builds(words, OUTCOMES, error=ERRORS)
 FATES = st.none() | st.builds(
-    gone, st.sampled_from(["a", "b"]), st.sampled_from([None, 0, 1, 137]), infrastructure=st.booleans()
+    gone,
+    st.sampled_from(["a", "", *Category]),
+    st.sampled_from([None, 0, 1, 137]),
+    infrastructure=st.booleans(),
+    sentence=st.sampled_from(["It died.", ""]),
+)
+RULES = st.builds(
+    FailureRule,
+    budget=st.sampled_from(Budget),
+    category=st.sampled_from(["", "a", "task_failed", "failed_without_retry"]),
+    exit_codes=st.sampled_from([(), (137,), (0, 1)]),
+    message=st.sampled_from(["", "bad", "never said"]),
+    name=st.sampled_from(["", "spot_reclaimed"]),
 )
 POLICIES = st.builds(
     policy,
@@ -377,7 +454,7 @@ POLICIES = st.builds(
     retries=st.integers(0, 3),
     author_failures=st.integers(0, 4),
     infra_failures=st.integers(0, 4),
-    infra_retries=st.integers(0, 3),
+    failures=st.builds(FailurePolicy, infra_retries=st.integers(0, 3), rules=st.lists(RULES, max_size=2).map(tuple)),
     needs_report=st.booleans(),
     stop=st.none() | st.sampled_from(Stop),
 )
@@ -393,6 +470,12 @@ def test_an_attempt_ends_once_along_allowed_edges_and_pays_from_one_budget_at_mo
         assert task.attempt_state in ATTEMPT_ENDED or (fate is None and (report is None or not fenced))
         return
     assert found.attempt_state in ATTEMPT_ENDED
+    if found.attempt_state in (AttemptState.FAILED, AttemptState.CANCELLED):
+        assert found.category
+        assert found.hint
+        assert found.sentence.strip(" .()")
+        assert "None" not in found.category + found.sentence
+        assert "()" not in found.sentence
     if task.attempt_state not in (AttemptState.QUEUED, AttemptState.CLAIMED):
         assert found.attempt_state in ATTEMPT_EDGES[task.attempt_state]
     spent = (found.author_failures - task.author_failures, found.infra_failures - task.infra_failures)
@@ -410,6 +493,7 @@ def test_an_attempt_ends_once_along_allowed_edges_and_pays_from_one_budget_at_mo
 
 @given(FATES.filter(bool), POLICIES)
 def test_what_is_not_the_authors_fault_never_counts_as_a_failed_try(fate: Gone, task: TaskPolicy) -> None:
+    task = replace(task, failures=FailurePolicy())
     blameless = fate.diagnosis.infrastructure or fate.diagnosis.exit_code == 0
     found = verdict(None, fate, None, task, NOW)
     if found is not None and blameless and task.stop is not Stop.TIMEOUT:

@@ -52,6 +52,12 @@ def test_a_webhook_is_named() -> None:
     assert diagnosis.data["webhook"] == "policy.example"
 
 
+def test_a_webhook_that_does_not_answer_is_named_and_asked_again() -> None:
+    diagnosis, again = explain_refusal(answer(500, 'failed calling webhook "policy.example": timeout', "InternalError"))
+    assert again
+    assert "the service behind webhook policy.example" in diagnosis.hint
+
+
 def test_an_invalid_field_is_named() -> None:
     causes = [{"field": "spec.containers[0].image", "message": "Required value"}]
     diagnosis, _ = explain_refusal(answer(422, "Pod is invalid", "Invalid", causes=causes))

@@ -11,7 +11,7 @@ import pytest
 
 from execplane.contract.observations import Acknowledged, Cleaned, Fact, Gone, LaunchRefused, Progress
 from execplane.contract.workload import Handle, Intent
-from execplane.executors.kubernetes_entries import Cleaning, Entry
+from execplane.executors.kubernetes_entries import Cleaning, Entry, LastSight
 from execplane.executors.kubernetes_tracker import Tracker
 from execplane.pods.build import BuildOptions, build_intent, build_pod
 from execplane.pods.default_template import default_template
@@ -218,7 +218,6 @@ def test_pods_without_our_annotations_are_nobodys_business(world: World) -> None
     world.launched()
     world.tracker.changed("ADDED", world.pod(annotations={}))
     assert world.kinds() == ["Acknowledged"]
-    assert world.tracker.strays() == []
 
 
 def test_a_kept_pod_that_somebody_deletes_later_is_cleaned(world: World) -> None:
@@ -229,3 +228,49 @@ def test_a_kept_pod_that_somebody_deletes_later_is_cleaned(world: World) -> None
     world.tracker.changed("DELETED", world.pod(phase="Failed", exit_code=3))
     assert [fact.kept for fact in world.facts if isinstance(fact, Cleaned)] == [True, False]
     assert world.tracker.counts()["gone"] == 0
+
+
+def test_each_end_is_told_to_the_recorder_once_with_the_pod_as_it_came_and_before_its_clean_up(world: World) -> None:
+    order: list[str] = []
+    sights: list[LastSight] = []
+
+    def gone(sight: LastSight) -> None:
+        order.append("gone")
+        sights.append(sight)
+
+    world.tracker.connect(world._take, lambda entry: order.append("ready"), gone)
+    world.launched()
+    world.tracker.changed("ADDED", world.pod(phase="Running"), b"running")
+    world.tracker.clean(world.handle("u1"), Cleaning.DELETE)
+
+    world.tracker.changed("MODIFIED", world.pod(phase="Failed", exit_code=3), b"failed")
+    world.tracker.changed("DELETED", world.pod(phase="Failed", exit_code=3), b"deleted")
+
+    assert order == ["gone", "ready"]
+    (sight,) = sights
+    assert (sight.uid, sight.whole) == ("u1", b"failed")
+
+
+def test_a_pod_that_somebody_deletes_while_it_runs_is_told_to_the_recorder_as_it_was_last(world: World) -> None:
+    sights: list[LastSight] = []
+    world.tracker.connect(world._take, lambda entry: None, sights.append)
+    world.launched()
+    world.tracker.changed("ADDED", world.pod(phase="Running"), b"running")
+
+    world.tracker.changed("DELETED", world.pod(phase="Running"), b"deleted")
+
+    assert [one.whole for one in sights] == [b"deleted"]
+
+
+def test_a_pod_that_a_list_misses_is_told_with_what_was_seen_of_it_last(world: World) -> None:
+    sights: list[LastSight] = []
+    world.tracker.connect(world._take, lambda entry: None, sights.append)
+    world.launched()
+    world.tracker.changed("ADDED", world.pod(phase="Running"), b"running")
+
+    world.tracker.listed("ns", [], world.clock.monotonic())
+
+    (sight,) = sights
+    assert sight.whole == b""
+    assert sight.pod is not None
+    assert sight.pod.status().phase == "Running"

@@ -16,7 +16,8 @@ from execplane.contract.states import (
     RunState,
     TaskState,
 )
-from execplane.executors.verdict import TaskPolicy, verdict
+from execplane.executors.task_policy import TaskPolicy
+from execplane.executors.verdict import verdict
 from execplane.scheduler.compiled import CompiledDag
 from execplane.scheduler.decide import decide
 from execplane.scheduler.decide_view import Decision, RunView, TaskRow

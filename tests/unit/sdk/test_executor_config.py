@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -146,3 +147,49 @@ def test_resources_in_airflows_and_in_kubernetes_words() -> None:
         "requests": {"cpu": "1"},
         "limits": {"memory": "1Gi"},
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [("1h", 3600), ("90m", 5400), ("1.5 h", 5400), ("45s", 45), ("2d", 172800), (60, 60), (timedelta(hours=2), 7200),
+     (None, 0), (0, 0)],
+)  # fmt: skip
+def test_a_hold_is_kept_in_seconds_however_it_is_written(given: Any, seconds: float) -> None:
+    assert stored({"hold_on_failure": given}) == {"hold_on_failure": seconds}
+
+
+@pytest.mark.parametrize("given", ["an hour", "-1h", -5, True, float("inf"), "1 week", {}])
+def test_a_hold_that_is_no_time_is_refused(given: Any) -> None:
+    with pytest.raises(DagImportError, match="hold_on_failure takes a time"):
+        stored({"hold_on_failure": given})
+
+
+def held(executors: tuple[str, ...], *, of_dag: bool = False, **task: Any) -> Any:
+    """A DAG with a hold, as a deployment with these executors serialises it; the first is its default."""
+    config: dict[str, Any] = {"executor_config": {"hold_on_failure": "1h"}}
+    of_task: dict[str, Any] = {} if of_dag else config
+    with new_dag(**(config if of_dag else {})) as dag:
+        EmptyOperator(task_id="t", **of_task, **task)
+    return serialise(dag, defaults=Defaults(executors=executors))
+
+
+@pytest.mark.parametrize("of_dag", [False, True])
+@pytest.mark.parametrize(
+    ("executors", "task"),
+    [(("local",), {}), (("local", "kubernetes"), {}), (("kubernetes", "local"), {"executor": "local"}),
+     (("local",), {"queue": "big"})],
+)  # fmt: skip
+def test_a_hold_where_there_is_no_container_is_refused_and_not_ignored(
+    executors: tuple[str, ...], task: dict[str, Any], of_dag: bool
+) -> None:
+    with pytest.raises(DagImportError, match="has no container to hold"):
+        held(executors, of_dag=of_dag, **task)
+
+
+@pytest.mark.parametrize(
+    ("executors", "task"),
+    [(("kubernetes",), {}), (("local", "kubernetes"), {"executor": "kubernetes"}),
+     (("local", "kubernetes"), {"queue": "pods"}), ((), {})],
+)  # fmt: skip
+def test_a_hold_where_there_are_containers_is_taken(executors: tuple[str, ...], task: dict[str, Any]) -> None:
+    assert held(executors, **task).tasks[0].executor_config == {"hold_on_failure": 3600}

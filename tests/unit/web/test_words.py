@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -71,3 +72,14 @@ def test_a_pod_s_status_survives_whatever_the_api_server_says() -> None:
     for odd in (None, {}, {"phase": None}, {"containerStatuses": None}, {"containerStatuses": [None, {"state": None}]}):
         status = podview.status(odd)
         assert status is None or isinstance(status.phase, str)
+
+
+def test_a_pods_yaml_masks_what_a_name_calls_secret() -> None:
+    env = [{"name": "API_TOKEN", "value": "hunter2"}, {"name": "REGION", "value": "eu"}]
+    sent = json.dumps({"kind": "Pod", "spec": {"containers": [{"name": "base", "env": env}]}}).encode()
+
+    shown = podview.as_yaml(sent)
+
+    assert "hunter2" not in shown
+    assert "'***'" in shown
+    assert "eu" in shown

@@ -75,6 +75,8 @@ class StubApi:
         self.transcript: list[tuple[str, str, bytes, int, bytes]] = []
         self.down = False
         """True: every connection is cut without an answer."""
+        self.hold_seconds = 0.0
+        """What an End's answer says of a hold."""
         self.refused_connections = 0
         self.lose_answers: Counter[str] = Counter()
         """How many answers of a call ("claim", "end" …) are lost after they took effect."""
@@ -169,7 +171,7 @@ class StubApi:
         for value in end.xcoms:
             self.xcoms[(value.task_id, value.key, value.map_index)] = value
         self.ends[attempt] = end
-        return EndAnswer(accepted=True, state="success")
+        return EndAnswer(accepted=True, state="success", hold_seconds=self.hold_seconds)
 
     def _put_xcoms(self, argument: str, body: bytes) -> Any:
         for value in msgspec.json.decode(body, type=XComPush).values:

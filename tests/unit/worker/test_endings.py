@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from execplane.contract.messages import ErrorInfo
-from execplane.contract.process import ExitCode
+from execplane.contract.process import ExitCode, memory_limit_bytes
 from execplane.worker.channel import Result
 from execplane.worker.endings import Death, conclude, exit_code
 
@@ -50,7 +51,8 @@ def exited(code: int) -> int:
         (Death(status=int(signal.SIGSEGV)), "failed", "killed by SIGSEGV."),
         (Death(status=int(signal.SIGSEGV) | 0x80), "failed", "killed by SIGSEGV."),
         (Death(status=KILLED), "failed", "killed by SIGKILL, not by execplane"),
-        (Death(status=KILLED, out_of_memory=True), "failed", "ran out of memory"),
+        (Death(status=KILLED, out_of_memory=True), "failed", "ran out of memory."),
+        (Death(status=KILLED, out_of_memory=True, memory_limit_bytes=64 << 20), "failed", "may use 64 MiB)."),
         (Death(status=exited(0)), "failed", "exited with code 0 in the middle of the task"),
         (Death(status=exited(7)), "failed", "exited with code 7"),
         (Death(status=64), "failed", "killed by SIGRTMAX"),
@@ -77,3 +79,13 @@ def test_the_end_follows_from_result_order_and_death(death: Death, outcome: str,
 )
 def test_the_exit_code_says_whether_the_task_did_well(outcome: str, code: ExitCode) -> None:
     assert exit_code(Result(outcome=outcome)) is code
+
+
+@pytest.mark.parametrize(
+    ("said", "limit"), [("67108864", 64 << 20), ("max", None), ("9223372036854771712", None), (None, None)]
+)
+def test_a_containers_memory_limit_is_what_its_cgroup_says(tmp_path: Path, said: str | None, limit: int | None) -> None:
+    file = tmp_path / "memory.max"
+    if said is not None:
+        file.write_text(f"{said}\n")
+    assert memory_limit_bytes((str(tmp_path / "absent"), str(file))) == limit

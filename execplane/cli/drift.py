@@ -1,0 +1,194 @@
+"""`execplane pods reconcile`, `decide` and `release`: drift at a terminal.
+
+With --dry-run this process lists the pods itself, twice, and changes nothing: it works with everything else down but
+the database and the API server. Without it the running driver is asked to look, because it alone holds the lease under
+which repairs are made; this process then tells what the driver found and did.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from execplane.cli.follow import woken_by
+from execplane.cli.output import Output, remark, show_done, show_rows
+from execplane.cli.session import acting, reading
+from execplane.contract.errors import Conflict, Unavailable
+
+if TYPE_CHECKING:
+    from execplane.compose import Deployment
+    from execplane.pods.reconcile import Finding, Look
+    from execplane.store.queries.drift import DriftRow
+
+_COLUMNS = ("id", "kind", "namespace", "pod_name", "found", "follows")
+_DRY_COLUMNS = _COLUMNS[1:]
+_POLL_SECONDS = 0.5
+_MOST = 2000
+"""Findings that are shown."""
+_ANSWER_SECONDS = 5.0
+"""How long repairs that are under way are waited for."""
+
+
+def dry_run(output: Output, *, between_seconds: float) -> None:
+    """Two looks of our own, what both found, and what would follow."""
+    with reading() as deployment:
+        _demand_pods(deployment)
+        rows, unseen = _found_twice(deployment, between_seconds)
+    if unseen:
+        remark(f"Not seen: {unseen}")
+    show_rows(rows, output, _DRY_COLUMNS, empty="No drift: ledger and cluster agree.")
+
+
+def ask_driver(output: Output, *, timeout_seconds: float) -> None:
+    """Have the driver look, wait until it has looked twice, and show what it found and what was done since."""
+    with acting(listen=True) as session, woken_by(session.deployment, "drift") as wake:
+        from execplane.actions import drift as verbs
+        from execplane.executors.driver.reconciling import SECOND_LOOK_SECONDS
+        from execplane.store.queries import drift
+
+        clock = session.deployment.clock
+        executors = _demand_pods(session.deployment)
+        until = clock.monotonic() + timeout_seconds
+        open_before = {row.id for row in drift.findings(limit=_MOST).rows}
+        newest = max((row.id for row in drift.findings(resolved=True, limit=1).rows), default=0)
+
+        def wait_for(what: Callable[[], bool], seconds: float) -> bool:
+            stop = min(until, clock.monotonic() + seconds)
+            while not (answer := what()) and clock.monotonic() < stop:
+                wake.wait(_POLL_SECONDS)
+                wake.clear()
+            return answer
+
+        # The first look may only suspect; the second one confirms, and its repairs take a moment.
+        for pause in (0.0, SECOND_LOOK_SECONDS):
+            wait_for(lambda: False, pause)
+            before = _looked_at(executors)
+            verbs.look(session.actor, executors, clock=clock)
+            if not wait_for(partial(_all_newer, executors, before), timeout_seconds):
+                raise Unavailable(
+                    f"No driver has looked twice within {timeout_seconds:g} s.",
+                    hint="Is `driver:kubernetes` running? `execplane status` tells; --dry-run needs no driver.",
+                )
+        wait_for(lambda: not drift.unanswered(), _ANSWER_SECONDS)
+        page = drift.findings(resolved=True, limit=_MOST)
+        rows = [
+            _fields(row) for row in page.rows if row.resolved_at is None or row.id in open_before or row.id > newest
+        ]
+        looks = drift.looks()
+    for look in looks:
+        if look.unseen:
+            remark(f"{look.executor}, not seen: {look.unseen}")
+        if look.left_off:
+            remark(f"{look.executor}: {look.left_off} more findings than are kept.")
+    show_rows(rows, output, _COLUMNS, empty="No drift: ledger and cluster agree.")
+
+
+def _fields(row: DriftRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "namespace": row.namespace,
+        "pod_name": row.pod_name,
+        "pod_uid": row.pod_uid,
+        "attempt_id": row.attempt_id,
+        "task": row.task,
+        "found": row.sentence,
+        "follows": row.action or row.decision or _follows(row.mend),
+        "holds": row.holds,
+        "first_seen": row.first_seen,
+        "resolved_at": row.resolved_at,
+    }
+
+
+def _looked_at(executors: tuple[str, ...]) -> dict[str, datetime | None]:
+    from execplane.store.queries import drift
+
+    return {look.executor: look.at for look in drift.looks() if look.executor in executors}
+
+
+def _all_newer(executors: tuple[str, ...], before: Mapping[str, datetime | None]) -> bool:
+    """Whether each has been looked at again; by difference, because the driver's clock is not ours."""
+    now = _looked_at(executors)
+    return all(now.get(one) is not None and now[one] != before.get(one) for one in executors)
+
+
+def decide(finding_id: int, decision: str, reason: str, output: Output) -> None:
+    """Record an operator's word."""
+    with acting() as session:
+        from execplane.actions import drift as verbs
+
+        verbs.decide(session.actor, finding_id, decision, reason, clock=session.deployment.clock)
+    words = f"Finding {finding_id}: {decision}. The running driver does it at its next look."
+    show_done([{"finding_id": finding_id, "decision": decision, "reason": reason}], output, [words])
+
+
+def release(executor: str, reason: str, output: Output) -> None:
+    with acting() as session:
+        from execplane.actions import drift as verbs
+
+        n = verbs.release(session.actor, executor, reason, clock=session.deployment.clock)
+    pods = f"{n} pods that held it are" if n != 1 else "the pod that held it is"
+    words = f"The {executor} executor launches again; {pods} left as {'they are' if n != 1 else 'it is'}."
+    show_done([{"executor": executor, "findings": n, "reason": reason}], output, [words])
+
+
+def _demand_pods(deployment: Deployment) -> tuple[str, ...]:
+    from execplane.room_options import LOCAL_EXECUTORS
+
+    executors = tuple(name for name in deployment.config.all_executors if name not in LOCAL_EXECUTORS)
+    if not executors:
+        raise Conflict("No executor makes pods here, so there is nothing to compare.")
+    return executors
+
+
+def _found_twice(deployment: Deployment, between_seconds: float) -> tuple[list[dict[str, Any]], str]:
+    from execplane.executors.kubernetes_reconcile import look_at, patience_of
+    from execplane.kube.client import Client
+    from execplane.kube.errors import KubeError
+
+    options = deployment.kubernetes_options()
+    try:
+        client = Client(options.kube, deployment.clock)
+        patience = patience_of(options)
+        _, before, unseen = _compare_now(deployment, *look_at(client, options, deployment.clock), patience)
+        threading.Event().wait(between_seconds)
+        found, now, unseen = _compare_now(deployment, *look_at(client, options, deployment.clock), patience)
+    except KubeError as error:
+        raise Unavailable(error.message, hint=error.hint) from error
+    rows = [
+        {
+            "kind": str(one.kind),
+            "namespace": one.namespace,
+            "pod_name": one.name,
+            "pod_uid": one.uid,
+            "attempt_id": one.attempt_id,
+            "task": one.task,
+            "found": one.sentence,
+            "follows": _follows(one.mend),
+        }
+        for one in found
+        if one.identity in before & now
+    ]
+    return rows, unseen
+
+
+def _compare_now(
+    deployment: Deployment, looks: Mapping[str, Look], unseen: str, patience: Any
+) -> tuple[tuple[Finding, ...], set[tuple[str, str, str, str]], str]:
+    from execplane.executors.driver.reconciling import read_beliefs
+    from execplane.pods.reconcile import compare
+
+    if unseen and not looks:
+        raise Unavailable(f"The pods cannot be listed: {unseen}")
+    beliefs = read_beliefs("kubernetes", deployment.identity[0], looks)
+    found = compare(beliefs, looks.values(), patience, deployment.clock.now())
+    return found, {one.identity for one in found}, unseen
+
+
+def _follows(mend: str) -> str:
+    from execplane.pods.reconcile import MENDS
+
+    return MENDS.get(mend, mend)
