@@ -286,8 +286,8 @@ class Tracker:
 
     def _progress(self, entry: Entry, pod: Pod, now: Observation) -> None:
         waiting = (now.waiting.category, now.waiting.sentence) if now.waiting else None
-        times = (now.scheduled_at, now.initialized_at, now.started_at)
-        said = (now.phase, now.node, now.image_digest, times, waiting, now.deleting)
+        # `initialized_at` is worth no fact of its own: every pod would have one more to be written down.
+        said = (now.phase, now.node, now.image_digest, now.scheduled_at, now.started_at, waiting, now.deleting)
         if said == entry.said:
             return
         entry.said = said

@@ -41,7 +41,7 @@ def keep(facts: Sequence[Recorded], *, now: datetime) -> None:
             )
         )
         new = {fact.attempt_id: fact for fact in ordered if fact.attempt_id not in known}
-        digests = blob_rows.put_all([fact.body for fact in new.values()], now)
+        digests = blob_rows.put_all([fact.body for fact in new.values()], now, packed=True)
         _INSERT.many(
             {"attempt_id": fact.attempt_id, "captured_at": fact.at, "blob_sha256": digest}
             for fact, digest in zip(new.values(), digests, strict=True)

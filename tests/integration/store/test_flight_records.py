@@ -35,6 +35,12 @@ def test_the_first_record_of_an_attempt_stays_and_a_later_one_leaves_nothing_beh
     assert Blob.objects.count() == blobs + 2
 
 
+def test_a_record_is_compressed_once(ledger: Ledger) -> None:
+    fact = record(ledger, 1, "x" * 10_000)
+    recording.keep([fact], now=ledger.now)
+    assert bytes(Blob.objects.get(sha256=FlightRecord.objects.get().blob_sha256).data or b"") == fact.body
+
+
 def test_a_record_fills_the_times_that_nobody_told_and_changes_none_that_is_known(ledger: Ledger) -> None:
     attempt = ledger.queue()
     told, known = ledger.now + timedelta(seconds=5), ledger.now + timedelta(seconds=9)

@@ -48,8 +48,15 @@ class World:
     def _take(self, facts: Sequence[Fact]) -> None:
         self.facts += facts
 
-    def pod(self, uid: str = "u1", phase: str = "Pending", exit_code: int | None = None, **metadata: Any) -> Pod:
-        status: dict[str, Any] = {"phase": phase}
+    def pod(
+        self,
+        uid: str = "u1",
+        phase: str = "Pending",
+        exit_code: int | None = None,
+        conditions: Sequence[dict[str, str]] = (),
+        **metadata: Any,
+    ) -> Pod:
+        status: dict[str, Any] = {"phase": phase, **({"conditions": conditions} if conditions else {})}
         if exit_code is not None:
             status["containerStatuses"] = [{"name": "base", "state": {"terminated": {"exitCode": exit_code}}}]
         made = {**self._pod, "metadata": {**self._pod["metadata"], "uid": uid, **metadata}, "status": status}
@@ -155,6 +162,15 @@ def test_the_same_progress_is_reported_once(world: World) -> None:
     for _ in range(3):
         world.tracker.changed("MODIFIED", world.pod(phase="Running"))
     assert world.kinds() == ["Acknowledged", "Progress"]
+
+
+def test_a_pod_whose_init_containers_are_done_is_worth_no_fact_of_its_own(world: World) -> None:
+    world.launched()
+    world.tracker.changed("ADDED", world.pod())
+    said = len(world.facts)
+    condition = {"type": "Initialized", "status": "True", "lastTransitionTime": "2026-11-21T00:00:00Z"}
+    world.tracker.changed("MODIFIED", world.pod(conditions=[condition]))
+    assert len(world.facts) == said
 
 
 def test_adoption_waits_for_a_list_that_began_after_it(world: World) -> None:
