@@ -47,6 +47,7 @@ def test_a_worker_that_hangs_is_killed_and_its_task_goes_on_at_infrastructures_c
 @contextmanager
 def restarted_with(deployed: Deployed, settings: dict[str, str]) -> Iterator[None]:
     standalone = deployed.standalone
+    before = dict(standalone.environment)
     standalone.stop()
     standalone.environment.update(settings)
     standalone.start()
@@ -54,8 +55,7 @@ def restarted_with(deployed: Deployed, settings: dict[str, str]) -> Iterator[Non
         yield
     finally:
         standalone.stop()
-        for name in settings:
-            del standalone.environment[name]
+        standalone.environment = before
         standalone.start()
 
 

@@ -8,10 +8,10 @@ from execplane.pods.lessons import HOSTNAME
 from tests.conformance.deployed import Deployed
 
 
+@pytest.mark.parametrize("deployed", ["kubernetes"], indirect=True)
 def test_a_drain_moves_a_task_on_the_infrastructures_budget(deployed: Deployed) -> None:
     cluster = deployed.cluster
-    if cluster is None:
-        pytest.skip("nodes are drained of pods")
+    assert cluster is not None
     run = deployed.trigger("retried", "hold")
     first = deployed.visit(run)
     drained = deployed.attempts(run)[0]
