@@ -263,8 +263,7 @@ def _queue_problems(deployment: Deployment, queues: list[dict[str, Any]]) -> lis
 
 
 def _deadline_problem(word: DeadlineWord) -> str:
-    waits = word.breaker_open and word.confirmed is None
-    how = f" `execplane deadlines confirm {word.executor}` does." if waits else ""
+    how = f" `execplane deadlines confirm {word.executor}` does." if word.asks else ""
     return f"Deadlines of the {word.executor} executor: {word.sentence}{how}"
 
 

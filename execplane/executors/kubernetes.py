@@ -25,6 +25,7 @@ from execplane.executors.kubernetes_flight import FlightRecorder
 from execplane.executors.kubernetes_launch import asked_to_wait, launch_one
 from execplane.executors.kubernetes_options import KubernetesOptions
 from execplane.executors.kubernetes_outbox import Outbox
+from execplane.executors.kubernetes_pace import Pace
 from execplane.executors.kubernetes_reconcile import Looks, Mender, patience_of
 from execplane.executors.kubernetes_remove import Removal, Remover
 from execplane.executors.kubernetes_template import Templates
@@ -87,7 +88,9 @@ class KubernetesExecutor:
         self._lock = threading.Lock()
         self._queued: dict[int, Future[None]] = {}
         """Creates that were handed to a thread, until they are answered."""
-        self._paused_until = 0.0
+        self._unsent: set[int] = set()
+        """Those of them that the API server was not asked for yet."""
+        self._pace = Pace(self._clock)
         self._watches: dict[str, Watch] = {}
         self._threads: list[threading.Thread] = []
         self._closed = threading.Event()
@@ -128,6 +131,7 @@ class KubernetesExecutor:
             if self._closed.is_set() or not self.tracker.expect(intent):
                 continue
             with self._lock:
+                self._unsent.add(intent.attempt_id)
                 self._queued[intent.attempt_id] = self._creates.submit(self._create, intent)
 
     def stop(self, handles: Sequence[Handle], *, grace_seconds: float) -> None:
@@ -141,6 +145,7 @@ class KubernetesExecutor:
             if queued is not None and queued.cancel():
                 with self._lock:
                     self._queued.pop(handle.attempt_id, None)
+                    self._unsent.discard(handle.attempt_id)
                 self.tracker.never_created(entry)
                 continue
             # 0 would take the object away while the container may still run.
@@ -198,11 +203,17 @@ class KubernetesExecutor:
         watches = self.watches()
         if watches and all(health.failures >= _TROUBLED for health in watches.values()):
             return next(health.last_error for health in watches.values())
-        return ""
+        return self._pace.check()
+
+    def unsent(self) -> frozenset[int]:
+        """Attempts whose create waits for a thread, or for a pause to pass."""
+        with self._lock:
+            return frozenset(self._unsent)
 
     def close(self) -> None:
         """Stop observing and creating; pods keep running."""
         self._closed.set()
+        self._pace.close()
         self._wake.set()
         for watch in list(self._watches.values()):
             watch.close()
@@ -271,8 +282,10 @@ class KubernetesExecutor:
 
     def _create(self, intent: Intent) -> None:
         try:
-            if not self._wait_for_pace():
+            if not self._pace.wait():
                 return
+            with self._lock:
+                self._unsent.discard(intent.attempt_id)
             fact = launch_one(self.client, intent, self.options, self._clock)
         except Exception:
             logger.exception("create of %s/%s", intent.namespace, intent.name)
@@ -281,17 +294,9 @@ class KubernetesExecutor:
             with self._lock:
                 self._queued.pop(intent.attempt_id, None)
         if isinstance(fact, LaunchRefused) and (seconds := asked_to_wait(fact)):
-            self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
+            self._pace.asked(seconds)
         if self.tracker.answered(fact):
             self._remover.tick()
-
-    def _wait_for_pace(self) -> bool:
-        """Whoever the API server asked to wait holds back the others, too: they would be asked the same.
-
-        A full quota holds back nobody: it is one namespace's. False: closed meanwhile, nothing may be created.
-        """
-        seconds = self._paused_until - self._clock.monotonic()
-        return not self._closed.wait(max(seconds, 0.0))
 
     def _under_way(self, attempt_id: int) -> bool:
         with self._lock:

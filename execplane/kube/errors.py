@@ -150,9 +150,16 @@ def _class_of(status: int, reason: str, text: str) -> type[KubeError]:
     return _BY_STATUS.get(status, BadRequest)
 
 
+LONGEST_WAIT_SECONDS = 3600.0
+"""One header must not hold launches for days; whoever asked for more is asked again."""
+
+
 def retry_after(headers: Mapping[str, str], details: Mapping[str, Any], now: datetime) -> float:
-    """Seconds that the server asks us to wait; 0 when it does not say. The header may be a date."""
-    value = headers.get("Retry-After", "")
+    """Seconds that the server asks us to wait, an hour at most; 0 when it does not say. The header may be a date."""
+    return min(_said_seconds(headers.get("Retry-After", ""), details, now), LONGEST_WAIT_SECONDS)
+
+
+def _said_seconds(value: str, details: Mapping[str, Any], now: datetime) -> float:
     if value.isdigit():
         return float(value)
     if value:

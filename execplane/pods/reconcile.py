@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from execplane.contract.keys import AttemptKey
@@ -22,6 +22,8 @@ NEVER_LAUNCHED = frozenset({AttemptState.QUEUED, AttemptState.CLAIMED})
 FAILED = frozenset({AttemptState.FAILED, AttemptState.CANCELLED})
 _MOST_ID = (1 << 63) - 1
 """No database has a larger key, and none may be asked for it."""
+MOST_INCARNATION = (1 << 31) - 2
+"""One less than the column holds. What says that it is of a later one was not written by us."""
 
 
 class Kind(StrEnum):
@@ -86,6 +88,8 @@ class PodSeen:
     name: str
     uid: str
     identity: PodIdentity | None
+    created_at: datetime | None = None
+    """As the API server says, which always does."""
     finished: bool = False
     """The task's container has ended, or never will start."""
     finished_at: datetime | None = None
@@ -173,6 +177,8 @@ class Finding:
     incarnation: int | None
     """The pod's; None: it says none, or there is no pod."""
     sentence: str
+    created_at: datetime | None = None
+    """The pod's; None: there is none."""
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
@@ -184,7 +190,7 @@ def seen_pod(pod: Pod) -> PodSeen:
     """The few things of a pod that a comparison needs."""
     status = pod.status()
     identity = identity_of(pod.metadata.annotations)
-    if identity is not None and not 0 < identity.attempt_id <= _MOST_ID:
+    if identity is not None and not _is_possible(identity):
         identity = None
     base = next((one for one in status.container_statuses if one.name == BASE), None)
     ended = base.state.terminated if base else None
@@ -193,11 +199,17 @@ def seen_pod(pod: Pod) -> PodSeen:
         name=pod.metadata.name,
         uid=pod.metadata.uid,
         identity=identity,
+        created_at=pod.metadata.creation_timestamp,
         finished=ended is not None or status.phase in ("Succeeded", "Failed"),
         finished_at=ended.finished_at if ended else None,
         deleted_by=pod.metadata.deletion_timestamp,
         node=pod.spec.node_name,
     )
+
+
+def _is_possible(who: PodIdentity) -> bool:
+    """Whether a ledger can have written these numbers: anybody may write annotations, and none is to break a pass."""
+    return 0 < who.attempt_id <= _MOST_ID and 0 < who.incarnation <= MOST_INCARNATION
 
 
 def compare(beliefs: Beliefs, looks: Iterable[Look], patience: Patience, now: datetime) -> tuple[Finding, ...]:
@@ -264,13 +276,14 @@ def _why_foreign(who: PodIdentity, beliefs: Beliefs) -> str:
 
 def _stuck(pod: PodSeen, patience: Patience, now: datetime) -> Finding | None:
     assert pod.deleted_by is not None
-    late = now - pod.deleted_by
-    if late <= timedelta(seconds=patience.terminating_seconds):
+    if now - pod.deleted_by <= timedelta(seconds=patience.terminating_seconds):
         return None
+    # The moment and not the age: a sentence that changed with each look would be written anew with each.
+    over = f"{pod.deleted_by.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     where = f"node {pod.node}" if pod.node else "no node"
     said = (
-        f"Its grace period was over {_words(late)} ago and it is still there, on {where}: the node does not answer, or "
-        "a finalizer holds it. While the node may live, so may its containers."
+        f"Its grace period was over at {over} and it is still there, on {where}: the node does not answer, or a "
+        "finalizer holds it. While the node may live, so may its containers."
     )
     return _finding(Kind.STUCK_TERMINATING, Mend.OPERATOR, pod, said)
 
@@ -352,6 +365,7 @@ def _finding(kind: Kind, mend: Mend, pod: PodSeen, sentence: str) -> Finding:
         task=str(who.key) if who else "",
         incarnation=who.incarnation if who else None,
         sentence=sentence,
+        created_at=pod.created_at,
     )
 
 

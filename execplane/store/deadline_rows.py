@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet
 
 from execplane.contract.categories import Category
 from execplane.contract.states import AttemptState
@@ -43,6 +43,8 @@ class Standing:
     started: bool
     heartbeat_at: datetime | None
     not_claimed_reason: str
+    stop_then: str = ""
+    """Of what is stopping: what its death will mean (see `executors.task_policy.Stop`)."""
     waits_code: str = ""
     waits_reason: str = ""
     waits_sentence: str = ""
@@ -60,6 +62,7 @@ _FIELDS = (
     "started_at",
     "heartbeat_at",
     "not_claimed_reason",
+    "stop_then",
 )
 _WAITS = SelectIn(
     lambda keys: WaitingReason.objects.filter(attempt_id__in=keys).values_list("attempt_id", "code", "sentence", "data")
@@ -152,7 +155,8 @@ def _pages(read: Callable[..., list[tuple[Any, ...]]], limit: int) -> Iterator[l
 
 
 def _standing(row: tuple[Any, ...], waits: Sequence[Any]) -> Standing:
-    pk, state, seq, namespace, queued_at, launched_at, acknowledged_at, node, started_at, heartbeat_at, reason = row
+    pk, state, seq, namespace, queued_at, launched_at, acknowledged_at, node, started_at, heartbeat_at = row[:10]
+    reason, stop_then = row[10:]
     code, sentence, data = waits or ("", "", None)
     return Standing(
         attempt_id=pk,
@@ -166,22 +170,20 @@ def _standing(row: tuple[Any, ...], waits: Sequence[Any]) -> Standing:
         started=started_at is not None,
         heartbeat_at=heartbeat_at,
         not_claimed_reason=reason,
+        stop_then=stop_then,
         waits_code=code,
         waits_reason=str((data or {}).get("reason", "")),
         waits_sentence=sentence,
     )
 
 
-_FRESH = Select(
-    lambda: Attempt.objects.filter(
-        is_active(), executor=Parameter("executor"), state=AttemptState.RUNNING, heartbeat_at__gt=Parameter("after")
-    ).values_list("pk")[:1]
-)
+_NEWEST = Select(lambda: _of(AttemptState.RUNNING).order_by().values_list("executor").annotate(Max("heartbeat_at")))
 
 
-def any_heard_of(executor: str, *, after: datetime) -> bool:
-    """Whether some worker of the executor got through to the worker API and the ledger since then."""
-    return _FRESH.first(executor=executor, after=after) is not None
+def newest_heartbeat(executor: str) -> datetime | None:
+    """The newest one of what runs, by the clock of whoever received it."""
+    found = _NEWEST.first(executor=executor)
+    return None if found is None else found[1]
 
 
 def count_active(executor: str) -> dict[AttemptState, int]:
@@ -204,6 +206,11 @@ class DeadlineWord:
     overdue: int = 0
     confirmed: int | None = None
     confirmed_by: str = ""
+
+    @property
+    def asks(self) -> bool:
+        """It waits for an operator: more are overdue than anybody has confirmed."""
+        return self.breaker_open and (self.confirmed is None or self.overdue > self.confirmed)
 
 
 _WORD = ("executor", "sentence", "since", "breaker_open", "overdue", "confirmed", "confirmed_by")
@@ -231,8 +238,8 @@ def say(executor: str, sentence: str, *, breaker_open: bool = False, overdue: in
             kept.delete()
         elif before is None or before.breaker_open != breaker_open:
             values = {"sentence": sentence, "since": now, "breaker_open": breaker_open, "overdue": overdue}
-            kept.delete()
-            DeadlineState.objects.create(executor=executor, **values)
+            values |= {"confirmed": None, "confirmed_by": ""}
+            DeadlineState.objects.update_or_create(executor=executor, defaults=values)
         else:
             kept.update(sentence=sentence, overdue=overdue)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -13,7 +13,7 @@ from django.db.models import F, Max, QuerySet
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.observations import Missed
 from execplane.contract.states import AttemptState
-from execplane.pods.reconcile import HOLDING, Believed, Finding, Kind, Mend
+from execplane.pods.reconcile import HOLDING, MOST_INCARNATION, Believed, Finding, Kind, Mend
 from execplane.store.database import nudge, write
 from execplane.store.launch_rows import IN_HAND
 from execplane.store.models import Attempt, Deployment, DriftFinding, DriftLook
@@ -24,6 +24,10 @@ from execplane.store.texts import clean
 TOPIC = "drift"
 MOST_OPEN = 2000
 """Open findings of one executor that are stored; how many more there are is said with the look."""
+_MOST_BEYOND = 1000
+"""Beyond those, one at a time where launches must be held: each follows on an operator's word about the one before."""
+RELEASE = "release"
+"""The decision about all that held an executor. The others are about one pod."""
 KEPT = 10_000
 """Newest findings that stay, resolved ones included."""
 
@@ -143,12 +147,13 @@ def record(
     not among them is resolved. Pods of another life of the ledger begin a new incarnation of it, so that what is made
     from now on can be told from them. Repeated, it changes nothing more.
 
-    Reads drift_open_once.
+    Where there is no room for all, what must hold launches goes first, and one of it is stored in any case: a hold that
+    stands nowhere could not be released. Reads drift_open_once.
     """
     with write():
         open_rows = {
             (row.kind, row.namespace, row.pod_name, row.pod_uid): row
-            for row in _open(executor).order_by("pk").select_for_update()[:MOST_OPEN]
+            for row in _open(executor).order_by("pk").select_for_update()[: MOST_OPEN + _MOST_BEYOND]
         }
         by_identity = {finding.identity: finding for finding in findings}
         still = {identity: row for identity, row in open_rows.items() if identity in by_identity}
@@ -158,10 +163,15 @@ def record(
         for identity, row in still.items():
             _amend(row, by_identity[identity])
         fresh = [one for identity, one in by_identity.items() if identity in confirmed and identity not in open_rows]
+        released = _newest_release(executor) if any(one.kind in HOLDING for one in fresh) else None
+        fresh.sort(key=lambda one: (one.kind not in HOLDING) + 2 * _covers(released, one))
         room = max(0, MOST_OPEN - len(open_rows) + len(over))
-        _insert(executor, fresh[:room], cluster, now)
+        if fresh and not room and _holds(released, fresh[0]) and not hold_reason(executor):
+            room = 1
+        _insert(executor, fresh[:room], released, cluster, now)
         _next_life(fresh)
-        found = [_open_finding(row) for row in _open(executor).filter(last_seen=now).order_by("pk")[:MOST_OPEN]]
+        seen = _open(executor).filter(last_seen=now).order_by("pk")[: MOST_OPEN + _MOST_BEYOND]
+        found = [_open_finding(row) for row in seen]
         if fresh:
             _prune()
         nudge(TOPIC)
@@ -182,7 +192,35 @@ def _amend(row: DriftFinding, finding: Finding) -> None:
         DriftFinding.objects.filter(pk=row.pk).update(mend=finding.mend, sentence=clean(finding.sentence))
 
 
-def _insert(executor: str, findings: Sequence[Finding], cluster: str, now: datetime) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Release:
+    decided_by: str
+    decided_at: datetime
+    decision_reason: str
+
+
+def _newest_release(executor: str) -> _Release | None:
+    """Walks the table, which is bounded, and only when foreign pods are there that are not stored."""
+    rows = DriftFinding.objects.filter(executor=executor, decision=RELEASE).order_by("-decided_at")
+    row = rows.first()
+    if row is None or row.decided_at is None:
+        return None
+    return _Release(decided_by=row.decided_by, decided_at=row.decided_at, decision_reason=row.decision_reason)
+
+
+def _covers(released: _Release | None, finding: Finding) -> bool:
+    """A release is about all foreign pods that were there when it was given, also those that there was no room for.
+    A later pod is another matter: whoever made it is still at it, or the database was restored once more."""
+    if released is None or finding.kind not in HOLDING or finding.created_at is None:
+        return False
+    return finding.created_at <= released.decided_at
+
+
+def _holds(released: _Release | None, finding: Finding) -> bool:
+    return finding.kind in HOLDING and not _covers(released, finding)
+
+
+def _insert(executor: str, findings: Sequence[Finding], released: _Release | None, cluster: str, now: datetime) -> None:
     DriftFinding.objects.bulk_create(
         (
             DriftFinding(
@@ -199,6 +237,7 @@ def _insert(executor: str, findings: Sequence[Finding], cluster: str, now: datet
                 first_seen=now,
                 last_seen=now,
                 holds_since=now if one.kind in HOLDING else None,
+                **(asdict(released) | {"decision": RELEASE} if released and _covers(released, one) else {}),
             )
             for one in findings
         ),
@@ -210,7 +249,8 @@ def _insert(executor: str, findings: Sequence[Finding], cluster: str, now: datet
 def _next_life(fresh: Sequence[Finding]) -> None:
     lives = [one.incarnation for one in fresh if one.kind in HOLDING and one.incarnation is not None]
     if lives:
-        Deployment.objects.filter(pk=1, incarnation__lte=max(lives)).update(incarnation=max(lives) + 1)
+        newest = min(max(lives), MOST_INCARNATION - 1)
+        Deployment.objects.filter(pk=1, incarnation__lte=newest).update(incarnation=newest + 1)
 
 
 def _prune() -> None:
@@ -319,9 +359,10 @@ def holding() -> list[str]:
 
 
 def release(executor: str, *, actor: str, reason: str, now: datetime) -> int:
-    """Leave as they are all findings that hold the executor's launches; gives how many."""
+    """Leave as they are all findings that hold the executor's launches, and the pods like them that are not stored;
+    gives how many are."""
     rows = DriftFinding.objects.filter(executor=executor, decided_at__isnull=True, holds_since__isnull=False)
-    n = rows.update(decision="leave", decided_by=actor[:200], decided_at=now, decision_reason=clean(reason))
+    n = rows.update(decision=RELEASE, decided_by=actor[:200], decided_at=now, decision_reason=clean(reason))
     nudge(TOPIC, "driver")
     return n
 

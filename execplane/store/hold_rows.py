@@ -24,8 +24,10 @@ def holdable(attempt_id: int) -> HoldRow | None:
 
 
 def held(executor: str, *, now: datetime, limit: int) -> int:
-    """How many containers of the executor are held now, counted up to `limit`. Reads attempt_to_clean."""
+    """How many containers of the executor are held now, counted up to `limit`; not those that are dead already. Reads
+    attempt_to_clean."""
     rows = Attempt.objects.filter(is_ended(), executor=executor, launched_at__isnull=False, cleaned_at=None)
+    rows = rows.exclude(gone_at__isnull=False, gone_at__lte=now)
     return len(rows.filter(held_until__gt=now).order_by("pk").values_list("pk")[:limit])
 
 

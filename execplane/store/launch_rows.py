@@ -264,17 +264,18 @@ def _stopping(limit: int) -> Select:
 
 
 def to_clean(executor: str, *, now: datetime, after_id: int = 0, limit: int = 500) -> list[tuple[Handle, bool]]:
-    """Ended attempts whose pod or process is not cleaned up, with whether they failed, a page at a time by id. Reads
-    attempt_to_clean."""
+    """Ended attempts whose pod or process is not cleaned up, with whether they failed, a page at a time by id. A hold
+    keeps one only while there is something alive to look into. Reads attempt_to_clean."""
     found = _to_clean(limit)(executor=executor, after_id=after_id, now=now)
     return [(_handle(row[:-1]), row[-1] in (AttemptState.FAILED, AttemptState.CANCELLED)) for row in found]
 
 
 @cache
 def _to_clean(limit: int) -> Select:
+    now = Parameter("now")
     rows = Attempt.objects.filter(
         is_ended(), executor=_EXECUTOR, launched_at__isnull=False, cleaned_at=None, pk__gt=_AFTER
-    ).exclude(held_until__isnull=False, held_until__gt=Parameter("now"))
+    ).filter(Q(held_until=None) | Q(held_until__lte=now) | Q(gone_at__lte=now))
     return Select(lambda: rows.order_by("pk").values_list(*_HANDLE_FIELDS, "state")[:limit])
 
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from execplane.contract.categories import FATAL_STATE_REASONS, Category, infrastructure
 from execplane.contract.states import AttemptState
 from execplane.executors.driver.ends import FENCE_MARGIN
+from execplane.executors.task_policy import Stop
 from execplane.store.deadline_rows import CAPACITY, Standing
 
 
@@ -77,6 +78,9 @@ NEED_WORKERS = frozenset({Phase.CLAIMING, Phase.SILENT, Phase.STOPPING})
 """Phases whose clocks stop while the worker API does not answer, too: workers cannot get through to it."""
 
 
+_STOPPED_OVERDUE = frozenset({Stop.LOST, Stop.WAITED})
+
+
 class Do(StrEnum):
     """What becomes of an attempt whose time is up."""
 
@@ -103,9 +107,15 @@ class Overdue:
     settled: bool = True
     """False: counted by the breaker, and left alone for a moment more, as others may become overdue with it."""
 
+    @property
+    def is_news(self) -> bool:
+        """False: a deadline stopped it already. That verdict was believed, and this only follows from it."""
+        return self.standing.state is not AttemptState.STOPPING or self.standing.stop_then not in _STOPPED_OVERDUE
 
-def phase_of(one: Standing, options: DeadlineOptions) -> Phase | None:
-    """None: nothing is timed. What the API server refuses to us is our fault, so it has no clock."""
+
+def phase_of(one: Standing, options: DeadlineOptions, *, unsent: bool = False) -> Phase | None:
+    """None: nothing is timed. What the API server refuses to us is our fault, so it has no clock. `unsent`: its launch
+    waits in our own executor, so it is queued as much as before."""
     match one.state:
         case AttemptState.QUEUED:
             return Phase.QUEUED
@@ -115,7 +125,8 @@ def phase_of(one: Standing, options: DeadlineOptions) -> Phase | None:
             # A process that does not die is seen to live: its slot is not free.
             return Phase.STOPPING if one.is_pod else None
         case AttemptState.LAUNCHED:
-            return _before_the_claim(one, options)
+            phase = _before_the_claim(one, options)
+            return Phase.QUEUED if unsent and phase is Phase.LAUNCHING else phase
         case _:
             return None
 

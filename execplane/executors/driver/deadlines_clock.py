@@ -1,12 +1,13 @@
-"""A clock that runs only while all was well, as far as its owner saw it itself.
+"""A clock that runs only while all was well, as far as its owner saw it itself; and what its owner saw move.
 
-Nothing of it is kept: it begins with its owner, so a driver that just started or took over gives everything its whole
-time again, and has no opinion about the time when nobody drove. It is not moved by clocks that are set, or differ.
+Nothing of them is kept: they begin with their owner, so a driver that just started or took over gives everything its
+whole time again, and has no opinion about the time when nobody drove. Clocks that are set, or differ, do not move them.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from datetime import datetime
 
 _MOST_PAUSES = 500
 _LONGEST_STEP_SECONDS = 60.0
@@ -45,3 +46,21 @@ class WellTime:
         if len(self._pauses) > _MOST_PAUSES:
             # What lay before the oldest pause is forgotten with it: too little is counted, never too much.
             _, self._began = self._pauses.popleft()
+
+
+class Moved:
+    """Whether a time that others write down was seen to advance lately, whatever their clocks say."""
+
+    def __init__(self, fresh_seconds: float) -> None:
+        self._fresh_seconds = fresh_seconds
+        self._value: datetime | None = None
+        self._looked = self._moved = float("-inf")
+
+    def look(self, value: datetime | None, moment: float) -> bool:
+        """`value`: the time as it stands now. After a long time without a look nobody knows when it advanced. A step
+        back is no news: whoever wrote the newest has gone."""
+        known = moment - self._looked <= self._fresh_seconds
+        if known and value is not None and (self._value is None or value > self._value):
+            self._moved = moment
+        self._value, self._looked = value, moment
+        return moment - self._moved <= self._fresh_seconds

@@ -6,11 +6,14 @@ again at the next look.
 
 from __future__ import annotations
 
+import logging
 import threading
 import urllib.error
 import urllib.request
 
 from execplane.contract.clock import Clock
+
+log = logging.getLogger(__name__)
 
 _FRESH_SECONDS = 60.0
 
@@ -32,9 +35,16 @@ class ApiProbe:
         with self._lock:
             fresh = self._clock.monotonic() - self._answered_at < _FRESH_SECONDS
             if not self._asking:
-                self._asking = True
-                threading.Thread(target=self._ask, name="worker-api-probe", daemon=True).start()
+                self._begin()
             return self._answer if fresh else None
+
+    def _begin(self) -> None:
+        try:
+            threading.Thread(target=self._ask, name="worker-api-probe", daemon=True).start()
+        except RuntimeError as error:  # no thread is to be had just now; the next call tries again
+            log.warning("The worker API is not asked whether it answers: %s", error)
+        else:
+            self._asking = True
 
     def _ask(self) -> None:
         answer = self._said()

@@ -8,12 +8,14 @@ repeats it. A commit whose answer is lost is found done: the row has moved, so t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 from execplane import metrics
 from execplane.contract.clock import Clock
+from execplane.contract.executor import Executor
 from execplane.executors.driver import ends
 from execplane.executors.driver.deadlines import (
     NEED_WORKERS,
@@ -26,7 +28,7 @@ from execplane.executors.driver.deadlines import (
     judge,
     phase_of,
 )
-from execplane.executors.driver.deadlines_clock import WellTime
+from execplane.executors.driver.deadlines_clock import Moved, WellTime
 from execplane.executors.task_policy import FailurePolicy
 from execplane.store import deadline_rows
 from execplane.store.deadline_rows import DeadlineWord, Standing
@@ -40,6 +42,14 @@ _MOST_ENDED = 500
 
 AnswersOfApi = Callable[[], "str | None"]
 """ "": the worker API answers; one sentence: it does not; None: not known just now."""
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """An executor that keeps launches waiting before it asks anybody for them."""
+
+    def unsent(self) -> Collection[int]:
+        """Attempts whose launch waits here; costs no call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +85,33 @@ class DeadlineWatch:
         self._due = float("-inf")
         self._executor_time = WellTime()
         self._workers_time = WellTime()
+        self._heartbeats = Moved(options.quiet_seconds)
         self._seen: dict[int, _Seen] = {}
         self._word: DeadlineWord | None = None
         self._word_known = False
 
-    def look(self, now: datetime, check: Callable[[], str]) -> None:
-        """One look, when it is time for one. `check` says why the executor cannot do its work; "": it can."""
+    def look(self, now: datetime, executor: Executor, held: Callable[[], str]) -> None:
+        """One look, when it is time for one. `held` says why nothing may be launched although the executor could: this
+        may be a copy of the ledger, and what it calls overdue works well for another one."""
         moment = self._clock.monotonic()
         if moment < self._due:
             return
         self._due = moment + self._interval_seconds
-        trouble = check()
+        trouble = executor.check() or held()
         self._executor_time.note(moment, well=not trouble)
         if trouble:
             # The clocks stand still; what was seen before is not forgotten.
             self._workers_time.note(moment, well=False)
             return
-        standing = list(self._standing(now))
-        timed = [(one, phase) for one in standing if (phase := phase_of(one, self._options)) is not None]
+        unsent = executor.unsent() if isinstance(executor, Queueing) else ()
+        found = ((one, phase_of(one, self._options, unsent=one.attempt_id in unsent)) for one in self._standing(now))
+        timed = [(one, phase) for one, phase in found if phase is not None]
         needs_workers = any(phase in NEED_WORKERS for _, phase in timed)
-        api_trouble = self._api_trouble(now) if needs_workers else None
+        api_trouble = self._api_trouble(moment) if needs_workers else None
         self._workers_time.note(moment, well=needs_workers and api_trouble == "")
         self._remember(timed, moment)
-        overdue = [found for one, phase in timed if (found := self._judged(one, phase, now, moment)) is not None]
+        judged = (self._judged(one, phase, now, moment) for one, phase in timed)
+        overdue = [verdict for verdict in judged if verdict is not None]
         self._act(overdue, api_trouble or "", now)
         first = deadline_rows.longest_wait_for_room(self._executor)
         longest = (now - first).total_seconds() if first is not None else 0.0
@@ -130,9 +144,9 @@ class DeadlineWatch:
             before = _before(now, options.task_queued_timeout_seconds)
             yield from deadline_rows.queued(name, before=before)
 
-    def _api_trouble(self, now: datetime) -> str | None:
+    def _api_trouble(self, moment: float) -> str | None:
         """A worker that got through is the best witness; else the API is asked itself. None: not known yet."""
-        if deadline_rows.any_heard_of(self._executor, after=now - timedelta(seconds=self._options.quiet_seconds)):
+        if self._heartbeats.look(deadline_rows.newest_heartbeat(self._executor), moment):
             return ""
         return self._api_answers()
 
@@ -166,11 +180,12 @@ class DeadlineWatch:
     def _act(self, overdue: Sequence[Overdue], api_trouble: str, now: datetime) -> None:
         before = self._known_word()
         confirmed = before.confirmed if before is not None and before.breaker_open else None
-        many = len(overdue) >= self._options.breaker_least
+        news = [one for one in overdue if one.is_news]
+        many = len(news) >= self._options.breaker_least
         active = deadline_rows.count_active(self._executor) if many else {}
-        found = breaker(overdue if many else (), active, confirmed, self._options)
+        found = breaker(news if many else (), active, confirmed, self._options)
         metrics.current().set("execplane_deadline_breaker_open", float(found.is_open), executor=self._executor)
-        self._say(self._sentence(found, overdue, api_trouble), found, len(overdue), now)
+        self._say(self._sentence(found, news, api_trouble), found, len(news), now)
         if found.may_end:
             by = f", confirmed by {before.confirmed_by}" if before is not None and found.is_open else ""
             self._carry_out([one for one in overdue if one.settled][:_MOST_ENDED], f"{self._owner}{by}", now)

@@ -52,8 +52,6 @@ _MOST_FACTS = 20_000
 _MOST_CLEANING = 5_000
 """Clean-ups under way at once."""
 _REPEAT_STOP_SECONDS = 30.0
-_FIRST_LOOK_POLL = timedelta(seconds=0.1)
-"""Nothing is launched before it, so it is worth asking for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,11 +166,11 @@ class DriverLoop:
         claimed = self._claim(now)
         self._clean(now)
         self._demand_lease()
-        self._deadlines.look(now, self.executor.check)
+        self._deadlines.look(now, self.executor, self._held)
         if more or claimed == self._options.claims_per_tick or self._reconciler.busy:
             return NOW
-        if self._reconciler.awaits_first_look and isinstance(self.executor, Reconcilable):
-            return at(now + _FIRST_LOOK_POLL)
+        if isinstance(self.executor, Reconcilable) and (poll := self._reconciler.first_look_poll):
+            return at(now + poll)
         return at(now + timedelta(seconds=1)) if self._told else IDLE
 
     def _demand_lease(self) -> None:
@@ -277,7 +275,15 @@ class DriverLoop:
         """Compare when there is a new list of the executor's pods; do what follows from it."""
         if not isinstance(self.executor, Reconcilable):
             return
-        orders = self._reconciler.step(self.executor)
+        try:
+            orders = self._reconciler.step(self.executor)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            # A fault of ours stops comparing only: what runs is still watched, stopped and cleaned up.
+            log.exception("the pods of the %s executor could not be compared with the ledger", self.executor.name)
+            self._reconciler.failed(error)
+            return
         self._deployed = replace(self._deployed, incarnation=self._reconciler.incarnation)
         if orders.repairs:
             self._demand_lease()

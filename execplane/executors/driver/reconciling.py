@@ -29,6 +29,11 @@ _MOST_TRIES = 5
 _TRY_AGAIN = timedelta(seconds=60)
 _ASK_SECONDS = 1.0
 """How often the ledger is asked whether somebody wants a look."""
+_AFTER_FAULT_SECONDS = 10.0
+_FIRST_LOOK_POLL = timedelta(seconds=0.1)
+_FIRST_LOOK_SECONDS = 5.0
+_LATE_LOOK_POLL = timedelta(seconds=1)
+"""A list that does not come within those seconds waits for an API server, and that may take hours."""
 
 _Identity = tuple[str, str, str, str]
 
@@ -79,11 +84,14 @@ class Reconciler:
         """Namespace -> when the look was begun that was compared last (monotonic)."""
         self._suspects: dict[_Identity, float] = {}
         self._pass: Generator[None, None, Orders] | None = None
-        self._undecided = False
-        """Something that would hold launches was seen once."""
+        self._undecided: set[_Identity] = set()
+        """What would hold launches and was seen once."""
         self._again_at = float("inf")
         self._asked_at = float("-inf")
         self._wanted: datetime | None = None
+        self._began_at = float("inf")
+        self._fault = ""
+        self._rests_until = float("-inf")
 
     @property
     def busy(self) -> bool:
@@ -91,13 +99,21 @@ class Reconciler:
         return self._pass is not None
 
     @property
-    def awaits_first_look(self) -> bool:
-        return not self._compared
+    def first_look_poll(self) -> timedelta | None:
+        """When to ask for it again: nothing is launched before it. None: it was made."""
+        if self._compared:
+            return None
+        waited = self._clock.monotonic() - self._began_at
+        return _FIRST_LOOK_POLL if waited < _FIRST_LOOK_SECONDS else _LATE_LOOK_POLL
 
     def step(self, executor: Reconcilable) -> Orders:
         """Begin or go on with a pass when there are new lists; mostly nothing."""
+        moment = self._clock.monotonic()
+        self._began_at = min(self._began_at, moment)
         self._want_looks(executor)
         if self._pass is None:
+            if moment < self._rests_until:
+                return Orders()
             fresh = {
                 namespace: look
                 for namespace, look in executor.looks().items()
@@ -117,17 +133,24 @@ class Reconciler:
             raise
         return Orders()
 
+    def failed(self, error: Exception) -> None:
+        """A step broke off by a fault of ours. What held launches holds them still; the same lists are tried again."""
+        self._fault = f" That fails: {type(error).__name__}; the driver's log says more."
+        self._rests_until = self._clock.monotonic() + _AFTER_FAULT_SECONDS
+
     def hold(self, executor: Reconcilable) -> str:
         """Why nothing may be launched now; "" when it may. Before the first look nobody knows whether this database
         is the one that made what is running."""
         unseen = executor.unseen()
         if not self._compared:
             trouble = next((f" {where}: {why}" for where, why in unseen.items() if why), "")
-            return f"The {self._executor} executor first compares its pods with the ledger.{trouble}"
+            return f"The {self._executor} executor first compares its pods with the ledger.{trouble}{self._fault}"
         if any(not why for why in unseen.values()):
             return f"The {self._executor} executor first compares its pods with the ledger."
         if self._undecided:
-            return "Pods were seen that this database does not know; a second look follows within seconds."
+            _, namespace, name, _ = min(self._undecided)
+            seen = f"Pods such as {namespace}/{name} were seen that this database does not know"
+            return f"{seen}; a second look follows within seconds."
         return drift_rows.hold_reason(self._executor)
 
     def mended(self, fact: Mended) -> None:
@@ -155,10 +178,11 @@ class Reconciler:
         beliefs = yield from _beliefs(self._executor, self._deployment_id, looks)
         now = self._clock.now()
         findings = compare(beliefs, looks.values(), executor.patience, now)
+        confirmed = self._confirmed(findings, looks)
         noted = drift_rows.record(
             self._executor,
             findings,
-            confirmed=self._confirmed(findings, looks),
+            confirmed=confirmed,
             cluster=executor.cluster,
             namespaces=looks.keys(),
             now=now,
@@ -173,9 +197,13 @@ class Reconciler:
             unseen="; ".join(f"{where}: {why}" for where, why in executor.unseen().items() if why),
             left_off=noted.left_off,
         )
-        stored = {one.identity for one in noted.found}
-        self._undecided = any(one.kind in HOLDING and one.identity not in stored for one in findings)
+        # What is confirmed holds by being stored, or there was no room for it, or it is released: no matter of ours.
+        known = confirmed | {one.identity for one in noted.found}
+        self._undecided = {one for one in self._undecided if one[1] not in looks} | {
+            one.identity for one in findings if one.kind in HOLDING and one.identity not in known
+        }
         self._compared.update((namespace, look.started) for namespace, look in looks.items())
+        self._fault = ""
         self.incarnation = drift_rows.incarnation()
         return self._orders(noted.found, beliefs.rows, now)
 
@@ -191,7 +219,8 @@ class Reconciler:
             identity for identity, started in here.items() if started - self._suspects[identity] >= SECOND_LOOK_SECONDS
         }
         waiting = [self._suspects[identity] for identity in here if identity not in confirmed]
-        self._again_at = min(waiting, default=float("inf")) + SECOND_LOOK_SECONDS
+        # What another namespace's pass waits for is waited for still.
+        self._again_at = min([self._again_at, *(one + SECOND_LOOK_SECONDS for one in waiting)])
         return confirmed
 
     def _orders(self, found: Sequence[OpenFinding], rows: Mapping[int, Believed], now: datetime) -> Orders:
@@ -257,7 +286,7 @@ def _mend(one: OpenFinding) -> Mend | None:
     match one.decision:
         case "delete" | "force":
             return Mend(one.decision)
-        case "leave":
+        case "leave" | drift_rows.RELEASE:
             return None
     return None if one.mend is Mend.OPERATOR else one.mend
 

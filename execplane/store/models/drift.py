@@ -33,7 +33,7 @@ class DriftFinding(models.Model):
     """What was done about it last, or why that failed."""
     action_by = models.CharField(max_length=200, default="", blank=True)
     decision = models.CharField(max_length=20, default="", blank=True)
-    """An operator's: "leave", "delete", "force"; "" while there is none."""
+    """An operator's: "leave", "delete", "force", of all that held launches "release"; "" while there is none."""
     decided_by = models.CharField(max_length=200, default="", blank=True)
     decided_at = models.DateTimeField(null=True)
     decision_reason = models.TextField(default="", blank=True)

@@ -185,6 +185,8 @@ def claim(attempt_ids: Sequence[int], *, owner: str, now: datetime) -> list[int]
 
 def not_claimed(reasons: dict[int, str]) -> None:
     """Remember why each attempt stays queued. Only rows whose reason changed should be given."""
+    if not reasons:
+        return  # On SQLite a transaction that writes nothing keeps others from writing, too.
     by_reason: dict[str, list[int]] = defaultdict(list)
     for pk, reason in reasons.items():
         by_reason[reason[:300]].append(pk)
@@ -360,7 +362,8 @@ def _begin(row: Attempt, uid: str, nonce: str, hostname: str, worker_version: st
         seq=row.seq + 1,
         uid=uid,
         nonce=nonce,
-        node=row.node or hostname[:253],
+        # In a pod the host's name is the pod's, and no node: the cluster tells where it runs.
+        node=row.node or ("" if row.namespace else hostname[:253]),
         worker_version=worker_version[:40],
         now=now,
         acknowledged_at=row.acknowledged_at or now,

@@ -76,14 +76,14 @@ def findings(request: HttpRequest) -> HttpResponse:
     view = "all" if request.GET.get("view") == "all" else "open"
     before = number(request.GET.get("before"))
     page = drift.findings(resolved=view == "all", before=before)
-    held = drift.held()
+    held, listed = drift.held(), {row.id for row in page.rows}
     context: dict[str, Any] = {
         "view": view,
         "before": before,
         "page": page,
         "lines": [_line(row) for row in page.rows],
         # The others stand in the list itself.
-        "held": [_line(row) for row in held if row.resolved_at is not None],
+        "held": [_line(row) for row in held if row.id not in listed],
         "holding": sorted({row.executor for row in held}),
         "looks": drift.looks(),
         "topics": "drift",

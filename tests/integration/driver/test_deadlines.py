@@ -35,6 +35,11 @@ STEP = 10.0
 class Pods(Recorder):
     """Launches pods, as far as the ledger can see."""
 
+    waiting: set[int] = field(default_factory=set)
+
+    def unsent(self) -> set[int]:
+        return self.waiting
+
     def build(self, workload: Workload) -> Intent:
         name = f"x-{workload.attempt_id}"
         return Intent(attempt_id=workload.attempt_id, key=workload.key, namespace="jobs", name=name, body=b"bytes")
@@ -121,6 +126,15 @@ def watched(play: Play) -> Watched:
 @pytest.fixture
 def impatient(play: Play) -> Watched:
     return Watched(play, options=DeadlineOptions(task_queued_timeout_seconds=3600))
+
+
+@pytest.fixture
+def brief(play: Play) -> Watched:
+    """Workers that fence themselves after a minute."""
+    options = DeadlineOptions(
+        self_fence_seconds=60, task_instance_heartbeat_timeout_seconds=66, stopping_seconds=60, heartbeat_seconds=5
+    )
+    return Watched(play, options=options)
 
 
 class Failing:
@@ -224,6 +238,33 @@ def test_time_without_an_executor_or_a_database_does_not_count(
     assert watched.states() == {"stopping": 1}
 
 
+def test_heartbeats_of_a_host_whose_clock_is_ahead_do_not_vouch_for_an_api_that_is_down(brief: Watched) -> None:
+    ahead, *others = brief.running(3)
+    observing.beat([(ahead, f"n{ahead}", 0, brief.play.now + timedelta(hours=1))])
+
+    brief.api = "The worker API does not answer."
+    brief.spend(200)
+
+    assert brief.states() == {"running": 3}
+    brief.api, brief.beating = "", {ahead}
+    brief.spend(100)
+    assert {one(pk).state for pk in others} == {"stopping"}
+
+
+def test_a_worker_that_is_heard_of_vouches_for_an_api_that_the_driver_cannot_reach(brief: Watched) -> None:
+    """Also when the host that hears it is an hour behind."""
+    silent, lives = brief.running(2)
+    brief.api = "The worker API does not answer."
+
+    for number in range(15):
+        heard = (silent, lives) if number == 0 else (lives,)
+        observing.beat([(pk, f"n{pk}", 0, brief.play.now - timedelta(hours=1)) for pk in heard])
+        brief.tick()
+        brief.play.later(STEP)
+
+    assert (one(silent).state, one(lives).state) == ("stopping", "running")
+
+
 def test_who_is_heard_of_between_the_look_and_the_stop_is_not_stopped(watched: Watched) -> None:
     (pk,) = watched.running(1)
     (seen,) = deadline_rows.silent("local", before=watched.play.now)
@@ -259,6 +300,48 @@ def test_many_that_fall_silent_at_once_are_not_believed_until_an_operator_confir
     assert Audit.objects.get(action="confirm").object == "deadlines:local"
     with pytest.raises(Conflict, match="not open"):
         verbs.confirm(ADA, "local", clock=watched.play.clock)
+
+
+def test_a_dead_zone_is_confirmed_once_and_its_pods_end_without_another_word(brief: Watched) -> None:
+    """Nobody sees them die: the same 12 are overdue again, as stops that nobody confirms."""
+    pks = brief.running(40)
+    brief.beating = set(pks[12:])
+    brief.spend(130)
+    assert deadline_rows.words()[0].overdue == 12
+    verbs.confirm(ADA, "local", clock=brief.play.clock)
+    brief.spend(20)
+    assert brief.states() == {"running": 28, "stopping": 12}
+
+    brief.spend(120)
+
+    assert brief.states() == {"running": 28, "failed": 12}
+    assert deadline_rows.words() == ()
+
+
+def test_stops_that_an_operator_asked_for_are_believed_no_more_than_others_when_nobody_confirms_their_end(
+    brief: Watched,
+) -> None:
+    Attempt.objects.filter(pk__in=brief.running(12)).update(state="stopping", stop_then="user")
+    brief.beating = set()
+
+    brief.spend(200)
+
+    assert brief.states() == {"stopping": 12}
+    assert deadline_rows.words()[0].breaker_open
+
+
+def test_a_word_changes_in_place_and_a_confirmation_does_not_outlive_the_breaker(watched: Watched) -> None:
+    now = watched.play.now
+    deadline_rows.say("local", "12 passed", breaker_open=True, overdue=12, now=now)
+    verbs.confirm(ADA, "local", clock=watched.play.clock)
+
+    with CaptureQueriesContext(connection) as captured:
+        deadline_rows.say("local", "They stand still.", now=now)
+        deadline_rows.say("local", "15 passed", breaker_open=True, overdue=15, now=now)
+
+    assert not [query["sql"] for query in captured.captured_queries if query["sql"].startswith("DELETE")]
+    (word,) = deadline_rows.words()
+    assert (word.breaker_open, word.overdue, word.confirmed, word.confirmed_by) == (True, 15, None, "")
 
 
 def test_a_breaker_closes_by_itself_when_they_are_heard_of_again(watched: Watched) -> None:
@@ -329,6 +412,23 @@ def test_a_start_that_wavers_between_reasons_is_still_timed_as_a_whole(watched: 
     watched.spend(60)
 
     assert watched.play.states() == ("queued", "stopping")
+
+
+def test_a_launch_that_waits_in_our_own_executor_is_not_overdue_and_its_clock_begins_when_it_is_sent(
+    watched: Watched,
+) -> None:
+    watched.play.decide()
+    watched.tick()
+    pk = watched.play.attempt().pk
+    watched.recorder.waiting = {pk}
+    watched.spend(1200)
+    watched.recorder.waiting = set()
+
+    watched.spend(600)
+    assert one(pk).state == "launched"
+    watched.spend(20)
+
+    assert (one(pk).state, one(pk).category) == ("stopping", "launch_timeout")
 
 
 NO_NODE = Diagnosis(category=Category.UNSCHEDULABLE, sentence="No node fits: 0/3 nodes are available.")
@@ -448,7 +548,7 @@ def test_every_list_is_read_page_by_page_and_whole(watched: Watched) -> None:
     later = watched.play.now + timedelta(seconds=1)
     found = [row.attempt_id for row in deadline_rows.silent("local", before=later, limit=2)]
     assert found == running
-    Attempt.objects.filter(pk__in=running).update(state="launched")
+    Attempt.objects.filter(pk__in=running).update(state="launched", node="n1")
     assert [row.attempt_id for row in deadline_rows.launched("local", limit=2)] == running
     Attempt.objects.filter(pk__in=running).update(state="stopping")
     assert [row.attempt_id for row in deadline_rows.stopping("local", limit=5)] == running
@@ -456,7 +556,7 @@ def test_every_list_is_read_page_by_page_and_whole(watched: Watched) -> None:
     assert [row.attempt_id for row in deadline_rows.queued("local", before=later, limit=2)] == running
 
 
-@pytest.mark.parametrize("name", ["launched", "waiting", "first", "silent", "stopping", "queued", "any_heard_of"])
+@pytest.mark.parametrize("name", ["launched", "waiting", "first", "silent", "stopping", "queued", "newest"])
 def test_each_read_is_by_the_index_of_active_attempts(watched: Watched, name: str) -> None:
     now = watched.play.now
     reads: dict[str, Callable[[], object]] = {
@@ -466,7 +566,7 @@ def test_each_read_is_by_the_index_of_active_attempts(watched: Watched, name: st
         "silent": lambda: list(deadline_rows.silent("local", before=now)),
         "stopping": lambda: list(deadline_rows.stopping("local")),
         "queued": lambda: list(deadline_rows.queued("local", before=now)),
-        "any_heard_of": partial(deadline_rows.any_heard_of, "local", after=now),
+        "newest": partial(deadline_rows.newest_heartbeat, "local"),
     }
     with CaptureQueriesContext(connection) as captured:
         reads[name]()

@@ -5,23 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from execplane.actions import drift as verbs
 from execplane.contract.errors import Conflict, InvalidInput
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.observations import Acknowledged, Mended, Missed
 from execplane.contract.workload import Intent, Workload
+from execplane.executors.driver import reconciling
 from execplane.executors.driver.loop import DriverLoop, DriverOptions
 from execplane.executors.driver.workloads import Deployed
 from execplane.pods.identity import PodIdentity
 from execplane.pods.reconcile import Look, Mend, Patience, PodSeen, Repair
 from execplane.store import drift_rows
-from execplane.store.models import Attempt, Deployment, DriftFinding, DriftLook
+from execplane.store.models import Attempt, DriftFinding, DriftLook
 from execplane.store.queries import drift
-from tests.integration.driver.conftest import Recorder
+from tests.integration.driver.conftest import Recorder, many
 from tests.integration.store.play import ADA, Play
 
 
@@ -89,6 +92,9 @@ class World:
         )
 
 
+LONG_BEFORE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 def identity(attempt_id: int, key: AttemptKey | None = None, incarnation: int = 1) -> PodIdentity:
     task = TaskKey(dag_id="orders", run_id="gone", task_id="extract")
     return PodIdentity(
@@ -100,13 +106,20 @@ def identity(attempt_id: int, key: AttemptKey | None = None, incarnation: int = 
     )
 
 
-def stray(attempt_id: int, *, finished: bool = True, deleted_by: datetime | None = None) -> PodSeen:
+def stray(
+    attempt_id: int,
+    *,
+    finished: bool = True,
+    deleted_by: datetime | None = None,
+    created_at: datetime = LONG_BEFORE,
+) -> PodSeen:
     """A pod of an attempt that the ledger does not have."""
     return PodSeen(
         namespace="ns",
         name=f"stray-{attempt_id}",
         uid=f"s{attempt_id}",
         identity=identity(attempt_id),
+        created_at=created_at,
         finished=finished,
         deleted_by=deleted_by,
     )
@@ -145,6 +158,57 @@ def test_before_the_first_look_nothing_is_launched(world: World) -> None:
     assert following.at - world.play.now < timedelta(seconds=1)
     world.look()
     assert world.cluster.launched() == [world.play.attempt().pk]
+
+
+def test_a_first_look_that_does_not_come_is_asked_for_each_second_and_costs_no_write(world: World) -> None:
+    world.play.decide()
+    world.cluster.trouble = "connection refused"
+    world.loop.tick(world.play.now)
+    world.play.later(6)
+    world.loop.tick(world.play.now)
+
+    with CaptureQueriesContext(connection) as captured:
+        following = world.loop.tick(world.play.now)
+
+    assert following.at is not None
+    assert following.at - world.play.now == timedelta(seconds=1)
+    said = [query["sql"] for query in captured.captured_queries]
+    assert [sql for sql in said if not sql.startswith("SELECT")] == []
+
+
+def test_a_fault_of_comparing_stops_neither_clean_ups_nor_ends_and_holds_launches(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.play.decide()
+    attempt = world.play.attempt()
+    Attempt.objects.filter(pk=attempt.pk).update(state="failed", launched_at=world.play.now, ended_at=world.play.now)
+    many(world.play, 1, first=7)
+    with monkeypatch.context() as patched:
+        patched.setattr(reconciling, "compare", lambda *_: 1 // 0)
+        world.look()
+        faults = caplog.text.count("could not be compared")
+        world.play.later(1)
+        world.loop.tick(world.play.now)
+    assert ("clean", (attempt.pk,)) in world.cluster.asked
+    assert world.cluster.launched() == []
+    assert "That fails: ZeroDivisionError" in Attempt.objects.latest("pk").not_claimed_reason
+    assert (faults, caplog.text.count("could not be compared")) == (1, 1), "not at each tick"
+
+    world.play.later(10)  # the list is the same one
+    for _ in range(5):
+        world.loop.tick(world.play.now)
+
+    assert world.cluster.launched() == [Attempt.objects.latest("pk").pk]
+
+
+def test_what_does_not_go_is_written_once_and_not_with_each_look(world: World, running: Attempt) -> None:
+    stuck = [stray(number, deleted_by=world.play.now - timedelta(minutes=10)) for number in range(1, 11)]
+    for _ in range(2):
+        world.look(world.pod_of(running), *stuck)
+    with CaptureQueriesContext(connection) as captured:
+        world.look(world.pod_of(running), *stuck, after_seconds=61)
+    said = [query["sql"] for query in captured.captured_queries]
+    assert len([sql for sql in said if sql.startswith('UPDATE "execplane_driftfinding"')]) <= 2
 
 
 def test_a_namespace_that_cannot_be_listed_is_not_waited_for(world: World) -> None:
@@ -288,59 +352,6 @@ def test_what_a_list_found_gone_before_the_watch_told_is_kept_as_drift(world: Wo
     (row,) = drift.findings(resolved=True).rows
     assert (row.kind, row.resolved_at, row.action_by) == ("missing", world.play.now, "d1")
     assert drift.findings().rows == ()
-
-
-# Another life of the ledger
-
-
-def test_pods_that_this_database_cannot_have_made_hold_launches_until_released(world: World) -> None:
-    world.play.decide()
-    attempt = world.play.attempt()
-    alien = stray(attempt.pk + 5, finished=False)
-
-    world.look(alien)
-    assert "a second look follows" in world.play.attempt().not_claimed_reason
-    world.look(alien)
-    assert world.open() == [("foreign_incarnation", alien.name)]
-    assert "until an operator decides" in world.play.attempt().not_claimed_reason
-    world.look()  # that it is gone now does not bring back what the database has lost
-    assert world.cluster.launched() == []
-    assert world.cluster.repairs == []
-
-    assert verbs.release(ADA, "local", "restored on purpose", clock=world.play.clock) == 1
-    world.loop.tick(world.play.now)
-
-    assert world.cluster.launched() == [attempt.pk]
-    assert world.cluster.incarnations == [2], "what is made now can be told from what was there"
-    assert Deployment.objects.get().incarnation == 2
-    with pytest.raises(Conflict, match="Nothing holds"):
-        verbs.release(ADA, "local", clock=world.play.clock)
-
-
-def test_a_released_pod_holds_nothing_again_not_even_after_a_take_over(world: World) -> None:
-    world.play.decide()
-    alien = stray(world.play.attempt().pk + 5, finished=False)
-    for _ in range(2):
-        world.look(alien)
-    verbs.release(ADA, "local", clock=world.play.clock)
-    world.loop.close()
-    world.cluster.namespaces.clear()
-    world.look(alien)
-    assert world.cluster.launched() == [world.play.attempt().pk]
-
-
-def test_intents_of_an_earlier_life_are_not_sent_again_while_held(world: World) -> None:
-    world.play.decide()
-    world.look()
-    attempt = world.play.attempt()
-    assert world.cluster.launched() == [attempt.pk]
-    alien = stray(attempt.pk + 5)
-    for seconds in (5, 5, 61, 61):
-        world.look(alien, after_seconds=seconds)
-    assert world.cluster.launched() == [attempt.pk], "no answer has come for a minute, and yet"
-    verbs.release(ADA, "local", clock=world.play.clock)
-    world.loop.tick(world.play.now)
-    assert world.cluster.launched() == [attempt.pk] * 2
 
 
 # What operators decide

@@ -40,6 +40,16 @@ def test_a_launched_attempt_starts_and_its_task_instance_runs(ledger: Ledger) ->
     assert ledger.instance().state == TaskState.RUNNING
 
 
+def test_where_a_process_runs_is_its_host_and_a_pod_s_host_name_is_no_node(ledger: Ledger) -> None:
+    process = launched(ledger)
+    pass_fence(ledger, process)
+    assert ledger.attempt().node == "h"
+
+    Attempt.objects.filter(pk=process.pk).update(state=AttemptState.LAUNCHED, namespace="ns", node="", nonce="")
+    pass_fence(ledger, process)
+    assert ledger.attempt().node == ""
+
+
 def test_the_claim_is_idempotent_for_the_same_process(ledger: Ledger) -> None:
     attempt = launched(ledger)
     pass_fence(ledger, attempt)

@@ -38,5 +38,9 @@ def test_an_open_breaker_is_confirmed_by_staff_and_audited(staff: Client, reader
     (word,) = deadline_rows.words()
     assert (word.confirmed, word.confirmed_by) == (300, "ada")
     assert Audit.objects.get().object == "deadlines:kubernetes"
-    assert "confirmed by ada" in staff.get(reverse("loops")).content.decode()
+    page = staff.get(reverse("loops")).content.decode()
+    assert "confirmed by ada" in page
+    assert path not in page
+    deadline_rows.say("kubernetes", SENTENCE, breaker_open=True, overdue=900, now=clock.now())
+    assert path in staff.get(reverse("loops")).content.decode(), "far more than were confirmed: it asks again"
     assert 'deadlines <span class="mono">kubernetes</span>' in staff.get(reverse("audit")).content.decode()

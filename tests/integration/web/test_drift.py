@@ -136,6 +136,15 @@ def test_somebody_asks_for_a_look(staff: Client, world: Attempt) -> None:
     assert DriftLook.objects.exclude(wanted_at=None).exists()
 
 
+def test_what_holds_launches_is_on_the_first_page_however_much_else_was_found_since(
+    reader: Client, world: Attempt, clock: TestClock
+) -> None:
+    found(clock, Kind.FOREIGN_INCARNATION, number=99)
+    for number in range(50):
+        found(clock, Kind.ORPHAN, number=number)
+    assert text(reader).count("pod-99") == 1
+
+
 def test_findings_are_paged(reader: Client, world: Attempt, clock: TestClock) -> None:
     for number in range(60):
         found(clock, Kind.ORPHAN, number=number)

@@ -13,7 +13,7 @@ from execplane.actions.actor import Actor
 from execplane.contract.dag import encode_dag
 from execplane.contract.errors import Conflict
 from execplane.contract.messages import EndAnswer
-from execplane.store import blob_rows, drift_rows, launch_rows
+from execplane.store import blob_rows, drift_rows, hold_rows, launch_rows
 from execplane.store.models import Attempt, AttemptEvent, Audit, DagVersion
 from execplane.store.queries import attempts, versions
 from execplane.store.queries.tasks import get_task_by_pk
@@ -109,7 +109,17 @@ def test_a_container_that_has_gone_is_held_no_more(caller: Caller) -> None:
     caller.end(outcome="failed")
     Attempt.objects.filter(pk=attempt.pk).update(gone_at=caller.now)
 
+    assert to_clean(caller) == [attempt.pk]
     assert not attempts.get_attempt(attempt.pk).is_held(caller.now + timedelta(seconds=1))
+
+
+def test_one_that_may_live_until_its_worker_fences_itself_is_held_still(caller: Caller) -> None:
+    attempt = held(caller, task=3600)
+    caller.end(outcome="failed")
+    Attempt.objects.filter(pk=attempt.pk).update(gone_at=caller.now + timedelta(minutes=10))
+
+    assert to_clean(caller) == []
+    assert hold_rows.held("local", now=caller.now, limit=20) == 1
 
 
 def test_reconciliation_takes_a_held_container_for_no_left_over(caller: Caller) -> None:
@@ -131,6 +141,10 @@ def test_a_mass_failure_keeps_only_so_many_containers_and_the_others_say_why(cal
     assert ends == [3600, 3600, 0]
     (event,) = AttemptEvent.objects.filter(reason__contains="not held")
     assert "2 containers are held already" in event.reason
+    Attempt.objects.filter(map_index=0).update(gone_at=caller.now)
+    caller.add_instance("extract", 4)
+    held(caller, task=3600, map_index=4)
+    assert caller.end(outcome="failed").read(EndAnswer).hold_seconds == 3600, "what is dead takes no one's place"
     caller.clock.advance(3601)
     caller.add_instance("extract", 3)
     held(caller, task=3600, map_index=3)

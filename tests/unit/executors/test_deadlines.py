@@ -24,7 +24,7 @@ from execplane.executors.driver.deadlines import (
     limit_of,
     phase_of,
 )
-from execplane.executors.driver.deadlines_clock import WellTime
+from execplane.executors.driver.deadlines_clock import Moved, WellTime
 from execplane.executors.task_policy import Stop, TaskPolicy
 from execplane.executors.verdict import Ended, verdict
 from execplane.store.deadline_rows import Standing
@@ -184,6 +184,17 @@ def settled(found: Overdue) -> Ended:
     return ended
 
 
+def test_a_launch_that_waits_in_the_executor_is_queued_and_only_a_cap_on_queueing_ends_it() -> None:
+    one = standing(acknowledged=False)
+    phase = phase_of(one, DEFAULTS, unsent=True)
+    assert phase is Phase.QUEUED
+    assert judge(one, phase, 1e7, 1e7, DEFAULTS) is None
+    capped = judge(one, phase, 0.0, 7200, CAPPED)
+    assert capped is not None
+    assert (capped.do, capped.category) == (Do.STOP, Category.QUEUED_TIMEOUT)
+    assert phase_of(QUOTA, DEFAULTS, unsent=True) is Phase.UNSCHEDULED
+
+
 def test_a_wait_that_an_operator_capped_fails_the_task_without_a_retry_and_without_a_failure_counted() -> None:
     found = over(NO_NODE, CAPPED)
     assert found is not None
@@ -305,6 +316,16 @@ def test_the_pods_of_one_dead_node_are_no_mass_among_all_that_run() -> None:
     assert breaker(overdue(AttemptState.STOPPING, 12), {AttemptState.STOPPING: 12}, None, DEFAULTS).is_open
 
 
+@pytest.mark.parametrize("then", list(Stop))
+def test_an_end_that_nobody_confirms_is_news_unless_a_deadline_stopped_it(then: Stop) -> None:
+    found = over(standing(AttemptState.STOPPING, stop_then=then))
+    assert found is not None
+    assert found.is_news == (then not in (Stop.LOST, Stop.WAITED))
+    launched = over(standing(acknowledged=False, stop_then=then))
+    assert launched is not None
+    assert launched.is_news
+
+
 def test_a_share_of_one_means_no_breaker() -> None:
     among = {AttemptState.RUNNING: 3000}
     assert not breaker(overdue(AttemptState.RUNNING, 3000), among, None, DeadlineOptions(breaker_share=1)).is_open
@@ -362,3 +383,27 @@ def test_a_wall_time_long_ago_counts_no_more_than_what_was_seen() -> None:
     clock.note(0.0, well=True)
     clock.note(30.0, well=True)
     assert clock.since(30.0 - timedelta(days=1).total_seconds()) == 30.0
+
+
+@pytest.mark.parametrize(
+    ("looks", "moved"),
+    [
+        ([(0, 5)], False),  # nobody knows when it advanced
+        ([(0, 5), (10, 5)], False),
+        ([(0, 5), (10, 6)], True),
+        ([(0, None), (10, 6)], True),
+        ([(0, 5), (10, 6), (40, 6)], True),
+        ([(0, 5), (10, 6), (40, 6), (41, 6)], False),
+        ([(0, 5), (31, 6)], False),  # sometime in too long a time
+        ([(0, 5), (10, 4)], False),  # whoever wrote 5 has gone
+        ([(0, 5), (10, 4), (20, 5)], True),
+        ([(0, 5), (10, None)], False),
+    ],
+)
+def test_a_time_advances_when_it_is_seen_to_whatever_it_says(
+    looks: list[tuple[float, int | None]], moved: bool
+) -> None:
+    watch = Moved(30.0)
+    for moment, value in looks:
+        found = watch.look(None if value is None else NOW + timedelta(seconds=value), moment)
+    assert found == moved

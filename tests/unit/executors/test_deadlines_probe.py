@@ -62,3 +62,17 @@ def test_an_api_that_is_down_is_named_with_its_address(clock: TestClock) -> None
     probe = ApiProbe(f"http://127.0.0.1:{port}", clock)
     said = eventually(probe)
     assert said == f"The worker API at http://127.0.0.1:{port}/worker/v1/ does not answer: Connection refused."
+
+
+def test_a_thread_that_cannot_be_had_once_is_asked_for_again(clock: TestClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports(1)
+    probe = ApiProbe(f"http://127.0.0.1:{port}", clock)
+
+    def fails(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", fails)
+        assert probe() is None
+
+    assert "does not answer" in str(eventually(probe))

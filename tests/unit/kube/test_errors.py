@@ -67,9 +67,15 @@ def test_an_answer_that_is_not_json_is_still_told() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("3", 3.0), ("Sat, 21 Nov 2026 08:00:10 GMT", 10.0), ("Sat, 21 Nov 2026 07:00:00 GMT", 0.0), ("nonsense", 0.0)],
+    [
+        ("3", 3.0),
+        ("Sat, 21 Nov 2026 08:00:10 GMT", 10.0),
+        ("Sat, 21 Nov 2026 07:00:00 GMT", 0.0),
+        ("nonsense", 0.0),
+        ("9" * 30, 3600.0),
+    ],
 )
-def test_retry_after_is_seconds_or_a_date(value: str, seconds: float) -> None:
+def test_retry_after_is_seconds_or_a_date_and_an_hour_at_most(value: str, seconds: float) -> None:
     assert answer(429, headers={"Retry-After": value}).retry_after_seconds == seconds
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from execplane.contract.keys import AttemptKey, TaskKey
 from execplane.contract.states import ATTEMPT_ENDED, AttemptState
-from execplane.pods.identity import ATTEMPT_ID, PodIdentity
+from execplane.pods.identity import ATTEMPT_ID, INCARNATION, PodIdentity
 from execplane.pods.reconcile import (
     HOLDING,
     Beliefs,
@@ -161,27 +161,37 @@ def test_what_the_policy_keeps_is_deleted_when_its_time_is_over() -> None:
 
 def test_a_sentence_says_on_which_node_and_since_when_a_pod_does_not_go() -> None:
     (stuck,) = found([row()], [pod(deleted_by=LONG_AGO, node="worker-3")])
-    assert "5 h ago" in stuck.sentence
+    assert "over at 2026-11-21 07:00:00 UTC" in stuck.sentence
     assert "node worker-3" in stuck.sentence
+    assert found([row()], [pod(deleted_by=LONG_AGO, node="worker-3")], now=NOW + timedelta(hours=1)) == (stuck,)
 
 
-@pytest.mark.parametrize("said", ["0", "-3", str(1 << 63)])
-def test_an_attempt_id_that_no_database_can_have_is_not_asked_for(said: str) -> None:
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [(ATTEMPT_ID, said) for said in ("0", "-3", str(1 << 63))]
+    + [(INCARNATION, said) for said in ("0", "-3", str((1 << 31) - 1), str(1 << 70))],
+)
+def test_numbers_that_no_ledger_can_have_given_are_no_identity(annotation: str, said: str) -> None:
     annotations = {
         "dag_id": "d",
         "task_id": "t",
         "run_id": "r",
         "try_number": "1",
         "execplane.io/attempt-no": "1",
-        ATTEMPT_ID: said,
+        ATTEMPT_ID: "1",
         "execplane.io/deployment": OURS,
-        "execplane.io/incarnation": "1",
+        INCARNATION: "1",
     }
+    assert seen_of(annotations).identity is not None
+    assert seen_of({**annotations, annotation: said}).identity is None
+
+
+def seen_of(annotations: dict[str, str]) -> PodSeen:
     made = {"metadata": {"name": "p", "namespace": "ns", "uid": "u", "annotations": annotations}}
-    assert seen_pod(decode_pod(msgspec.json.encode(made))).identity is None
+    return seen_pod(decode_pod(msgspec.json.encode(made)))
 
 
-def test_a_look_keeps_when_a_pod_ended_and_until_when_it_should_be_gone() -> None:
+def test_a_look_keeps_when_a_pod_was_made_when_it_ended_and_until_when_it_should_be_gone() -> None:
     status = {
         "phase": "Running",
         "containerStatuses": [
@@ -190,9 +200,11 @@ def test_a_look_keeps_when_a_pod_ended_and_until_when_it_should_be_gone() -> Non
         ],
     }
     metadata = {"name": "p", "namespace": "ns", "uid": "u", "deletionTimestamp": "2026-11-21T08:00:00Z"}
+    metadata["creationTimestamp"] = "2026-11-21T06:00:00Z"
     seen = seen_pod(decode_pod(msgspec.json.encode({"metadata": metadata, "status": status})))
     assert (seen.finished, seen.finished_at) == (True, datetime(2026, 11, 21, 7, tzinfo=UTC))
     assert seen.deleted_by == datetime(2026, 11, 21, 8, tzinfo=UTC)
+    assert seen.created_at == datetime(2026, 11, 21, 6, tzinfo=UTC)
 
 
 # Properties, over small worlds in which everything that can go wrong does

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from execplane.contract.dag import DagSpec, GroupSpec, TaskSpec, TimetableSpec
+from execplane.contract.phases import timeline
 from execplane.store.queries.tasks import Cell
 from execplane.web import drawing
 from execplane.web.tree import lines
@@ -46,3 +49,12 @@ def test_ids_that_differ_at_their_ends_are_told_apart_in_their_boxes() -> None:
     labels = [node.label for node in drawing.graph(spec(*tasks), {}).nodes]
 
     assert labels == [f"a_task_with_a_l…ame_number_00{n}" for n in range(3)]
+
+
+def test_what_a_clock_said_is_shown_only_where_it_is_off_by_more_than_its_whole_seconds() -> None:
+    start = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    at = {"queued_at": start, "launched_at": start + timedelta(seconds=1.4), "running_at": start + timedelta(seconds=3)}
+
+    for said, moved in ((1.0, False), (-30.0, True)):
+        bars = drawing.phases(timeline({**at, "started_at": start + timedelta(seconds=said)}), None)
+        assert [bar.moved for bar in bars] == [False, False, moved, False], said
