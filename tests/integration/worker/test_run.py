@@ -35,12 +35,10 @@ def test_every_kind_of_output_becomes_a_line_with_a_gapless_offset(api: StubApi,
     assert worker.wait(20) == 0, worker.communicate()
     records = api.records()
     assert [record.offset for record in records] == list(range(len(records)))
-    assert [(r.stream, r.level, r.message) for r in records if r.stream == "stdout"] == [
-        ("stdout", "INFO", "printed twice"),
-        ("stdout", "INFO", "on two lines"),
-        ("stdout", "INFO", "from a subprocess"),
-        ("stdout", "INFO", "no newline at the end"),
-    ]
+    printed = [(r.level, r.message) for r in records if r.stream == "stdout"]
+    # A subprocess writes to a pipe of its own: where its lines fall among the task's is not promised.
+    printed.remove(("INFO", "from a subprocess"))
+    assert printed == [("INFO", "printed twice"), ("INFO", "on two lines"), ("INFO", "no newline at the end")]
     assert ("my.logger", "WARNING", "logged well") in [(r.logger, r.level, r.message) for r in records]
     assert {r.message for r in records if r.stream == "stderr"} == {"to stderr", "and its stderr"}
     assert api.ends[1].log_offset == len(records)
