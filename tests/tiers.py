@@ -86,7 +86,7 @@ class Lane:
         self.code = 0
 
     def _say(self, line: str) -> None:
-        sys.stdout.write(f"{self._name:12} | {line}")
+        sys.stdout.write(f"{self._name:6} | {line}")
         sys.stdout.flush()
 
 
@@ -144,9 +144,11 @@ def _tests_in(*tiers: str) -> Command:
     return Command((str(BIN / "pytest"), "-q", "-x", *(f"tests/{tier}" for tier in tiers)))
 
 
-WITH_PODS = _tests_in("spine", "conformance", "examples", "cluster", "browser", "chaos")
+WITH_PODS = _tests_in("spine", "conformance", "examples", "cluster", "browser")
 """In one process, so that they share one cluster; the spine comes first."""
 WITHOUT_PODS = _tests_in("unit", "integration")
+CHAOS = _tests_in("chaos")
+"""With a cluster of their own, whose API server they restart."""
 ON_POSTGRESQL = Command(
     (
         str(BIN / "pytest"),
@@ -163,8 +165,8 @@ ON_POSTGRESQL = Command(
 
 
 def everything() -> int:
-    """Two lanes at once: the tests with pods mostly wait for pods, and leave a core to the others."""
-    return side_by_side({"with pods": [WITH_PODS], "without pods": [WITHOUT_PODS, ON_POSTGRESQL]})
+    """Two lanes at once, about equally long: tests mostly wait, and leave a core to others."""
+    return side_by_side({"first": [WITH_PODS, ON_POSTGRESQL], "second": [WITHOUT_PODS, CHAOS]})
 
 
 def chaos() -> int:
