@@ -174,8 +174,8 @@ def test_bookmarks_carry_the_version_on_while_nothing_of_ours_changes(cluster: C
     client = Client(fast_kube(cluster, watch_timeout_seconds=4))
     _, version = list_all(client, pods_path(namespace), label_selector=LABEL)
     cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "any", "namespace": namespace}})
-    seen = list(stream_once(client, pods_path(namespace), LABEL, version))
-    assert seen
+    # The API server sends one before a watch's end where it can: a busy one may leave it out once.
+    seen = eventually(lambda: list(stream_once(client, pods_path(namespace), LABEL, version)), 40)
     assert all(change is None for change, _ in seen)
     client.close()
 
