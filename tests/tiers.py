@@ -140,8 +140,12 @@ WORKERS_OWN = (
 `EXECPLANE_TEST_DATABASE=postgresql pytest tests/conformance`."""
 
 
+BESIDE_OTHERS = {"EXECPLANE_TEST_TIMEOUT_SCALE": os.environ.get("EXECPLANE_TEST_TIMEOUT_SCALE", "3")}
+"""Whoever shares two cores with another lane is patient; a test that passes takes no longer for it."""
+
+
 def _tests_in(*tiers: str) -> Command:
-    return Command((str(BIN / "pytest"), "-q", "-x", *(f"tests/{tier}" for tier in tiers)))
+    return Command((str(BIN / "pytest"), "-q", "-x", *(f"tests/{tier}" for tier in tiers)), BESIDE_OTHERS)
 
 
 WITH_PODS = _tests_in("spine", "conformance", "examples", "cluster", "browser")
@@ -159,7 +163,7 @@ ON_POSTGRESQL = Command(
         "tests/conformance",
         *(f"--deselect=tests/conformance/{test}" for test in WORKERS_OWN),
     ),
-    {"EXECPLANE_TEST_DATABASE": "postgresql"},
+    {"EXECPLANE_TEST_DATABASE": "postgresql", **BESIDE_OTHERS},
 )
 """The tests of the ledger once more, and what whole deployments promise, with the local executor."""
 
