@@ -173,8 +173,11 @@ def test_an_expired_version_lists_again(
 def test_bookmarks_carry_the_version_on_while_nothing_of_ours_changes(cluster: Cluster, namespace: str) -> None:
     client = Client(fast_kube(cluster, watch_timeout_seconds=4))
     _, version = list_all(client, pods_path(namespace), label_selector=LABEL)
-    cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "any", "namespace": namespace}})
-    # The API server sends one before a watch's end where it can: a busy one may leave it out once.
+    # An API server that has seen no pod change since it started has nothing to tell; another's pod is enough. It sends
+    # a bookmark before a watch's end where it can: a busy one may leave it out once.
+    spec = {"containers": [{"name": "any", "image": Cluster.base_image}], "nodeSelector": {"is": "nowhere"}}
+    metadata = {"name": "any", "namespace": namespace}
+    cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     seen = eventually(lambda: list(stream_once(client, pods_path(namespace), LABEL, version)), 40)
     assert all(change is None for change, _ in seen)
     client.close()
