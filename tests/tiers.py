@@ -1,6 +1,7 @@
-"""The test tiers, in order and fail-fast: static, parts, all tests, then the benchmarks, small.
+"""The test tiers, in order: static, parts, all tests, then the benchmarks, small.
 
-`python -m tests.tiers all`, or some tiers by name. The time of each is printed; the first that fails ends the run.
+`python -m tests.tiers all`, or some tiers by name. The time of each is printed; the first that fails ends the run, but
+tests go on after a failure, for a while, so that one run tells about more than its first.
 """
 
 from __future__ import annotations
@@ -38,10 +39,13 @@ def call(*words: str, **environment: str) -> int:
 
 
 class Lane:
-    """Commands one after the other, beside other lanes; their lines bear its name. The first that fails ends it."""
+    """Commands one after the other, beside other lanes; their lines bear its name."""
 
     def __init__(self, name: str, commands: Sequence[Command]) -> None:
         self.code: int | None = None
+        """Once it has ended: zero, or the exit code of the first command that failed."""
+        self.failures: list[str] = []
+        """pytest's lines about what failed."""
         self._name = name
         self._commands = commands
         self._lock = threading.Lock()
@@ -50,10 +54,8 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name=name)
         self._thread.start()
 
-    def wait(self, seconds: float | None = None) -> bool:
-        """Whether it has ended."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
+    def wait(self) -> None:
+        self._thread.join()
 
     def stop(self) -> None:
         """The parts that its tests have started end with them, however those end."""
@@ -63,6 +65,7 @@ class Lane:
                 self._running.terminate()
 
     def _run(self) -> None:
+        code = 0
         for command in self._commands:
             self._say(f"$ {command}\n")
             with self._lock:
@@ -80,10 +83,11 @@ class Lane:
             assert self._running.stdout is not None
             for line in self._running.stdout:
                 self._say(line)
-            if code := self._running.wait():
-                self.code = code
-                return
-        self.code = 0
+                if line.startswith(("FAILED ", "ERROR ")):
+                    self.failures.append(line)
+            its_code = self._running.wait()
+            code = code or its_code
+        self.code = code
 
     def _say(self, line: str) -> None:
         sys.stdout.write(f"{self._name:6} | {line}")
@@ -91,20 +95,19 @@ class Lane:
 
 
 def side_by_side(commands: Mapping[str, Sequence[Command]]) -> int:
-    """Run the lanes at once; one that fails stops the others."""
+    """Run the lanes at once to their ends; all that failed is said once more at the end."""
     lanes = [Lane(name, its_commands) for name, its_commands in commands.items()]
-    failed = 0
     try:
-        while lanes and not failed:
-            for lane in [lane for lane in lanes if lane.wait(0.5)]:
-                lanes.remove(lane)
-                failed = failed or lane.code or 0
-    finally:
+        for lane in lanes:
+            lane.wait()
+    except BaseException:  # an interrupt stops them all
         for lane in lanes:
             lane.stop()
         for lane in lanes:
             lane.wait()
-    return failed
+        raise
+    print("".join(line for lane in lanes for line in lane.failures), end="", flush=True)
+    return next((lane.code for lane in lanes if lane.code), 0)
 
 
 def pytest(*arguments: str) -> int:
@@ -142,10 +145,12 @@ WORKERS_OWN = (
 
 BESIDE_OTHERS = {"EXECPLANE_TEST_TIMEOUT_SCALE": os.environ.get("EXECPLANE_TEST_TIMEOUT_SCALE", "3")}
 """Whoever shares two cores with another lane is patient; a test that passes takes no longer for it."""
+MOST_FAILURES = "--maxfail=8"
+"""Enough to see what they have in common; where nothing works, each would use up all its patience."""
 
 
 def _tests_in(*tiers: str) -> Command:
-    return Command((str(BIN / "pytest"), "-q", "-x", *(f"tests/{tier}" for tier in tiers)), BESIDE_OTHERS)
+    return Command((str(BIN / "pytest"), "-q", MOST_FAILURES, *(f"tests/{tier}" for tier in tiers)), BESIDE_OTHERS)
 
 
 WITH_PODS = _tests_in("spine", "conformance", "examples", "cluster", "browser")
@@ -157,7 +162,7 @@ ON_POSTGRESQL = Command(
     (
         str(BIN / "pytest"),
         "-q",
-        "-x",
+        MOST_FAILURES,
         "tests/integration/store",
         "tests/integration/worker_api",
         "tests/conformance",

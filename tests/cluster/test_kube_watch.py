@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from collections.abc import Iterator
@@ -159,9 +160,10 @@ def test_an_expired_version_lists_again(
             return re.sub(r"resourceVersion=\d+", "resourceVersion=1", line.replace(pods_path(namespace), young_path))
         return line
 
-    proxy.rewrite = age_once
     sleeper(cluster, namespace, "old")
     watcher.wait_for("ADDED", "old")
+    # Not before: a silent watch asks anew by itself, and would be led there while nothing is to be listed.
+    proxy.rewrite = age_once
     proxy.cut()
     eventually(lambda: len(watcher.lists()) == 2, 20, on_failure=lambda: str(watcher.events))
     assert [msgspec.json.decode(item)["metadata"]["name"] for item in watcher.lists()[1].items] == ["old"]
@@ -171,14 +173,20 @@ def test_an_expired_version_lists_again(
 
 
 def test_bookmarks_carry_the_version_on_while_nothing_of_ours_changes(cluster: Cluster, namespace: str) -> None:
-    client = Client(fast_kube(cluster, watch_timeout_seconds=4))
+    client = Client(fast_kube(cluster, watch_timeout_seconds=6))
     _, version = list_all(client, pods_path(namespace), label_selector=LABEL)
-    # An API server that has seen no pod change since it started has nothing to tell; another's pod is enough. It sends
-    # a bookmark before a watch's end where it can: a busy one may leave it out once.
-    spec = {"containers": [{"name": "any", "image": Cluster.base_image}], "nodeSelector": {"is": "nowhere"}}
-    metadata = {"name": "any", "namespace": namespace}
-    cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
-    seen = eventually(lambda: list(stream_once(client, pods_path(namespace), LABEL, version)), 40)
+    others = (f"other-{number}" for number in itertools.count())
+
+    def change_another(_response: object) -> None:
+        # An API server tells what it has learned since the watch began: without any change it has nothing to tell.
+        spec = {"containers": [{"name": "any", "image": Cluster.base_image}], "nodeSelector": {"is": "nowhere"}}
+        metadata = {"name": next(others), "namespace": namespace}
+        cluster.create({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+
+    # It sends a bookmark before a watch's end where it can: a busy one may leave it out once.
+    seen = eventually(
+        lambda: list(stream_once(client, pods_path(namespace), LABEL, version, on_open=change_another)), 60
+    )
     assert all(change is None for change, _ in seen)
     client.close()
 
