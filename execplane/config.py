@@ -12,12 +12,23 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 
-from execplane.config_rules import FailureRule
-from execplane.contract.categories import FATAL_STATE_REASONS
+from execplane.config_kubernetes import Kubernetes
+from execplane.config_sections import (
+    Deadlines,
+    Failures,
+    Local,
+    Metrics,
+    Parsing,
+    Scheduler,
+    Section,
+    Web,
+    Worker,
+    comma_separated,
+)
 from execplane.contract.errors import ConfigError
 from execplane.contract.process import AUTHORS_PREFIXES
 
@@ -30,152 +41,6 @@ _NOT_SETTINGS = (
     "EXECPLANE_BENCH_",
 )
 """Prefixes that others read: test parts, Variables, Connections, the pod's token."""
-
-
-def _comma_separated(value: Any) -> Any:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class Kubernetes(Section):
-    """The kubernetes executor: where and how pods are made."""
-
-    kubeconfig: Path | None = Field(None, description="kubeconfig file; unset: in-cluster, else ~/.kube/config")
-    context: str = Field("", description="context of the kubeconfig; empty: its current one")
-    namespace: str = Field("default", description="namespace that pods are created in")
-    pod_template_file: Path | None = Field(None, description="pod template; unset: the built-in one")
-    image: str = Field("", description="image of the container base, where template and override name none")
-    api_url: str = Field("", description="where pods find the worker API; empty: `web.url`")
-    delete_worker_pods: bool = Field(True, description="delete pods of attempts that ended well")
-    delete_worker_pods_on_failure: bool = Field(False, description="delete pods of failed attempts")
-    kept_pods_seconds: float = Field(
-        0, ge=0, description="how long pods stay that the two settings above keep; 0: as long as the cluster keeps them"
-    )
-    creation_concurrency: int = Field(16, ge=1, le=128, description="creates under way at once")
-    request_timeout_seconds: float = Field(30, gt=0, description="limit of one API call")
-    list_interval_seconds: float = Field(60, gt=0, description="how often a full list repairs the watch")
-    slots: int = Field(0, ge=0, description="most pods alive at once; 0: no limit")
-    avoid_nodes: int = Field(
-        3, ge=0, le=20, description="most nodes that a retry stays away from, softly, since they failed it; 0: none"
-    )
-    oom_memory_factor: float = Field(
-        1, ge=1, le=4, description="after an OOM kill the next attempt's memory grows by this; 1: it stays"
-    )
-    oom_memory_cap_bytes: int = Field(32 << 30, ge=1 << 20, description="most memory that OOM kills raise it to")
-    hold_most_seconds: float = Field(86400, ge=0, description="longest hold_on_failure of a task; 0: none is held")
-    hold_most_containers: int = Field(20, ge=0, description="most failed containers held at once")
-    flight_record_days: int = Field(
-        30, ge=0, description="how long what is recorded of a pod at its end is kept; 0: nothing is recorded"
-    )
-    worker_source: Literal["bundle", "image", "volume"] = Field("bundle", description="where pods find DAG files")
-    worker_dags_folder: str = Field("", description="for image and volume: the folder in the container")
-
-
-class Local(Section):
-    """The local and sequential executors."""
-
-    slots: int = Field(32, ge=1, description="processes alive at once")
-
-
-class Worker(Section):
-    """What workers are told at their claim."""
-
-    heartbeat_seconds: float = Field(10, gt=0, description="time between heartbeats")
-    self_fence_seconds: float = Field(600, gt=0, description="without contact for this long a worker kills its task")
-    grace_seconds: float = Field(30, ge=0, description="from SIGTERM to SIGKILL")
-    token_seconds: float = Field(3600, gt=0, description="life of an attempt token; renewed at half-life")
-    xcom_blob_bytes: int = Field(65536, ge=0, description="XComs above this go to the blob store")
-    xcom_max_bytes: int = Field(1 << 30, ge=1, le=1 << 30, description="largest XCom")
-
-
-class Scheduler(Section):
-    timetable_semantics: Literal["interval", "instant"] = Field(
-        "interval", description="interval: Airflow 2's dates; instant: Airflow 3's; a DAG may say otherwise"
-    )
-    catchup_by_default: bool = Field(False, description="catchup of DAGs that do not say")
-    infra_retries: int = Field(3, ge=0, description="infrastructure failures that a task survives")
-    infra_backoff_seconds: float = Field(
-        10, ge=0, description="longest wait after a task's first infrastructure failure; doubles with each"
-    )
-    infra_backoff_cap_seconds: float = Field(300, ge=0, description="longest wait after an infrastructure failure")
-    runs_per_tick: int = Field(50, ge=1, description="runs decided per tick")
-    max_active_runs_created: int = Field(20, ge=1, description="scheduled runs created per tick")
-
-
-class Deadlines(Section):
-    """How long an attempt may stay in a phase, in seconds, 0: for ever; docs/deadlines.md explains."""
-
-    task_queued_timeout_seconds: float = Field(
-        0, ge=0, description="from queued until its worker runs, all waiting included; then it fails, without a retry"
-    )
-    unscheduled_seconds: float = Field(
-        0, ge=0, description="held back by a quota or without a node; then it fails, without a retry"
-    )
-    launch_seconds: float = Field(600, ge=0, description="until somebody says whether a launch came to be")
-    starting_seconds: float = Field(1800, ge=0, description="on a node until its container runs: volumes, image, init")
-    fatal_state_seconds: float = Field(
-        60, ge=0, description="in a state of `worker_pod_pending_fatal_container_state_reasons`"
-    )
-    worker_pod_pending_fatal_container_state_reasons: list[str] = Field(
-        list(FATAL_STATE_REASONS), description="reasons for which a container waits and that do not pass by themselves"
-    )
-    claim_seconds: float = Field(600, ge=0, description="from the start of its container or process to its claim")
-    task_instance_heartbeat_timeout_seconds: float = Field(
-        660, ge=0, description="without a heartbeat; never less than `worker.self_fence_seconds` and a tenth"
-    )
-    stopping_seconds: float = Field(600, ge=0, description="until the end of a stopped and silent pod is not awaited")
-    breaker_share: float = Field(
-        0.2, gt=0, le=1, description="nobody is ended when more than this share is overdue at once; 1: no breaker"
-    )
-    breaker_least: int = Field(10, ge=1, description="the breaker stays closed below this many")
-
-    @field_validator("worker_pod_pending_fatal_container_state_reasons", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return _comma_separated(value)
-
-
-class Failures(Section):
-    """Whose failures are paid from what."""
-
-    rules: list[FailureRule] = Field(
-        [], description="rules in addition to the built-in categories, the first match counts; see docs/failures.md"
-    )
-
-
-class Parsing(Section):
-    interval_seconds: float = Field(1.0, gt=0, description="how often DAG folders are looked at")
-    timeout_seconds: float = Field(30, gt=0, description="limit of one file's import")
-    memory_bytes: int = Field(1 << 30, ge=1 << 26, description="limit of one file's import")
-    processes: int = Field(2, ge=1, description="files imported at once")
-    ignore_syntax: Literal["glob", "regexp"] = Field("glob", description="syntax of .airflowignore")
-
-
-class Web(Section):
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8080, ge=0, le=65535, description="port to listen on")
-    url: str = Field("", description="where users and workers reach it; empty: http://host:port")
-    allowed_hosts: list[str] = Field([], description="host names served besides localhost")
-    trusted_origins: list[str] = Field([], description="https origins trusted for forms behind a proxy")
-    threads: int = Field(8, ge=1, description="threads for pages and the public API")
-    secure_cookies: bool = Field(False, description="cookies over https only; set it behind TLS")
-
-    @field_validator("allowed_hosts", "trusted_origins", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        return _comma_separated(value)
-
-
-class Metrics(Section):
-    """Where samples go; docs/metrics.md lists them."""
-
-    prometheus: bool = Field(True, description="serve /metrics beside the pages, without a login")
-    statsd_host: str = Field("", description="statsd server that samples are sent to; empty: none")
-    statsd_port: int = Field(8125, ge=1, le=65535, description="its UDP port")
-    statsd_prefix: str = Field("airflow", description="first part of every statsd name")
 
 
 class Config(Section):
@@ -227,7 +92,7 @@ class Config(Section):
     @field_validator("executors", "secret_key_fallbacks", "fernet_keys", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
-        return _comma_separated(value)
+        return comma_separated(value)
 
     @field_validator("secret_key_fallbacks", "fernet_keys", mode="after")
     @classmethod
@@ -346,7 +211,8 @@ def _from_environment(environ: Mapping[str, str], known: Mapping[str, Any]) -> I
 
 def _is_mapping(field: Any) -> bool:
     """Whether a value in the environment is written as JSON: an object, or a list of them."""
-    return str(field.annotation).startswith("dict") or field.annotation == list[FailureRule]
+    kind = next(iter(get_args(field.annotation)), None) if get_origin(field.annotation) is list else None
+    return get_origin(field.annotation) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel))
 
 
 def _json(name: str, text: str) -> Any:
