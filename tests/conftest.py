@@ -10,9 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.parts.kubernetes.cluster import Cluster
 from tests.parts.postgres import Postgres
+
+# How long an example takes depends on what else the machine does; a test that is slow shows in its tier's time.
+settings.register_profile("execplane", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("execplane")
 
 
 class TestClock:

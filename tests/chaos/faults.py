@@ -51,6 +51,11 @@ def restart_the_api_server(fleet: Fleet, chance: random.Random) -> None:
     fleet.cluster.restart_apiserver()
 
 
+def replace_the_node(fleet: Fleet, chance: random.Random) -> None:
+    """A spot node is taken away with all its pods, in the middle of whatever they do; another joins."""
+    fleet.cluster.replace_node()
+
+
 def lose_answers_to_creates(fleet: Fleet, chance: random.Random) -> None:
     """The pods are made, and nobody hears of it."""
     fleet.proxy.next(r"^POST /api/v1/namespaces/[^/]+/pods", "lose_answer", times=chance.randint(2, 6))
@@ -100,6 +105,7 @@ FAULTS: tuple[Fault, ...] = (
     kill_the_web_server,
     stop_a_runner,
     restart_the_api_server,
+    replace_the_node,
     lose_answers_to_creates,
     lose_answers_to_creates,
     lose_creates,

@@ -44,7 +44,7 @@ def afloat(
         yield one
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_attempt_starts_twice_and_every_task_ends(afloat: Fleet, seed: int) -> None:
     for run_id in RUNS:

@@ -25,7 +25,6 @@ from execplane.pods.surroundings import Wanted
 from tests.cluster.pending_situations import ROOM, Situation, situations
 from tests.parts.eventually import eventually
 from tests.parts.kubernetes.cluster import Cluster, KubectlError
-from tests.parts.kubernetes.node import NODE_NAME
 from tests.parts.ports import free_ports
 
 TABLE = situations("n", "registry", "2")
@@ -73,7 +72,7 @@ def scene(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         pytest.skip("adds nodes that do not exist")
     namespace = f"why-{secrets.token_hex(3)}"
     cluster.create_namespace(namespace)
-    node_cpu = cluster.get("node", NODE_NAME)["status"]["allocatable"]["cpu"]
+    node_cpu = cluster.get("node", cluster.node_name)["status"]["allocatable"]["cpu"]
     with silent_server(cluster) as registry:
         rows = {row.name: row for row in situations(namespace, registry, node_cpu)}
         try:
@@ -115,7 +114,7 @@ def silent_server(cluster: Cluster) -> Iterator[str]:
 
 def make(cluster: Cluster, namespace: str, rows: dict[str, Situation]) -> None:
     """In two waves: pods that hold something first, then those that want it."""
-    patch_status(cluster, NODE_NAME, {"capacity": {ROOM: "1"}, "allocatable": {ROOM: "1"}})
+    patch_status(cluster, cluster.node_name, {"capacity": {ROOM: "1"}, "allocatable": {ROOM: "1"}})
     objects = [one for row in rows.values() for one in row.objects]
     cluster.create(*(in_namespace(one, namespace) for one in objects))
     for one in objects:
@@ -195,7 +194,7 @@ def clear(cluster: Cluster, namespace: str, rows: dict[str, Situation]) -> None:
         with contextlib.suppress(KubectlError):
             cluster.kubectl("patch", kind, name, here, "--type=merge", free)
     cluster.kubectl("delete", "pods", "--all", here, "--force", "--grace-period=0", "--wait=false")
-    patch_status(cluster, NODE_NAME, {"capacity": {ROOM: None}, "allocatable": {ROOM: None}})
+    patch_status(cluster, cluster.node_name, {"capacity": {ROOM: None}, "allocatable": {ROOM: None}})
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
     for one in (found for row in rows.values() for found in row.objects if found["kind"] in CLUSTER_WIDE):
         with contextlib.suppress(KubectlError):

@@ -26,7 +26,7 @@ from tests.parts.kubernetes import binaries, certificates, containers, images, k
 from tests.parts.kubernetes.containers import Containers
 from tests.parts.kubernetes.control_plane import ISSUER, ControlPlane
 from tests.parts.kubernetes.kwok import Kwok
-from tests.parts.kubernetes.node import NODE_NAME, Node
+from tests.parts.kubernetes.node import Node
 from tests.parts.ports import free_ports
 from tests.parts.supervisor import Supervisor
 
@@ -200,11 +200,31 @@ class Cluster:
             lambda: self.get(*account), 20, on_failure=self._manager_log, ignore=(KubectlError,), interval_seconds=0.1
         )
 
+    @property
+    def node_name(self) -> str:
+        """The real node's."""
+        if self._node is None:
+            raise PartUnavailableError(OWN_ONLY)
+        return self._node.name
+
     def restart_kubelet(self, **changes: object) -> None:
         """Start the real node's kubelet anew, with these fields of its configuration changed; pods run on."""
         if self._node is None:
             raise PartUnavailableError(OWN_ONLY)
         self._node.restart_kubelet(**changes)
+
+    def replace_node(self) -> None:
+        """The real node vanishes with all that runs on it, its object too, and a new one joins under another name.
+
+        Its pods' objects stay until the cluster's garbage collector takes them for orphans: about a minute.
+        """
+        if self._node is None:
+            raise PartUnavailableError(OWN_ONLY)
+        lost, self._node = self._node, self._node.successor()
+        lost.lose_power()
+        self.kubectl("delete", "node", lost.name)
+        self._node.boot()
+        self._node_is_ready(self._node.name)
 
     def kill_container(self, container: str) -> None:
         """SIGKILL to a container on the real node, by its id, as the kernel or an administrator there may send it."""
@@ -335,8 +355,11 @@ class Cluster:
             ports=(ports[0], ports[1], ports[2]),
         )
         self._node.start()
+        self._node_is_ready(self._node.name)
+
+    def _node_is_ready(self, name: str) -> None:
         eventually(
-            lambda: self._ready_nodes(NODE_NAME) == 1,
+            lambda: self._ready_nodes(name) == 1,
             60,
             on_failure=lambda: "\n".join(map(self.supervisor.log_tail, ("kubelet", "containerd"))),
             interval_seconds=0.2,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import signal
 import tarfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,6 +103,12 @@ class Containers:
     def kill(self, container: str, number: signal.Signals) -> None:
         """Send a signal to a container's process 1, from outside of it."""
         self._ctr("tasks", "kill", "--signal", number.name, container)
+
+    def kill_all(self) -> None:
+        """SIGKILL to everything that runs, sandboxes too."""
+        for container in self._ctr("tasks", "list", "--quiet").split():
+            with suppress(SupervisedError):  # it ended by itself meanwhile
+                self.kill(container, signal.SIGKILL)
 
     def _ctr(self, *arguments: str | Path) -> str:
         program = str(debian.program("ctr"))

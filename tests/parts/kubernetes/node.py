@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.parts.kubernetes.containers import BRIDGE_ADDRESS, Containers
 from tests.parts.kubernetes.control_plane import POD_NETWORK
 from tests.parts.supervisor import Supervisor
 
-NODE_NAME = "node-1"
+FIRST_NODE = "node-1"
 DOMAIN = "cluster.local"
 PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
@@ -39,6 +39,7 @@ class Node:
     kubeconfig: Path
     address: str
     ports: tuple[int, int, int]
+    name: str = FIRST_NODE
 
     @property
     def cgroup(self) -> str:
@@ -56,6 +57,22 @@ class Node:
         self.supervisor.stop("kubelet")
         self._start_kubelet(changes)
 
+    def successor(self) -> Node:
+        """Another name for what this machine is."""
+        number = int(self.name.removeprefix("node-"))
+        return replace(self, name=f"node-{number + 1}")
+
+    def lose_power(self) -> None:
+        """Kubelet and all containers end at once, and nobody is told."""
+        for server in ("kubelet", "kube-proxy"):
+            self.supervisor.stop(server)
+        self.containers.kill_all()
+
+    def boot(self) -> None:
+        """Kubelet and proxy of a machine that has just joined; it knows nothing of pods of another name."""
+        self._start_kubelet()
+        self._start_proxy()
+
     def _start_kubelet(self, changes: Mapping[str, object] | None = None) -> None:
         folder = self.supervisor.folder
         # The host's resolver may point at a local daemon that no pod can reach; pods get the cluster's DNS.
@@ -67,7 +84,7 @@ class Node:
             f"--config={config}",
             f"--kubeconfig={self.kubeconfig}",
             f"--root-dir={folder / 'kubelet'}",
-            f"--hostname-override={NODE_NAME}",
+            f"--hostname-override={self.name}",
             f"--node-ip={self.address}",
         ]
         self._start("kubelet", [self.program, "kubelet", *flags])
@@ -109,7 +126,7 @@ class Node:
             "kind": "KubeProxyConfiguration",
             "mode": "iptables",
             "clusterCIDR": POD_NETWORK,
-            "hostnameOverride": NODE_NAME,
+            "hostnameOverride": self.name,
             "clientConnection": {"kubeconfig": str(self.kubeconfig)},
             "healthzBindAddress": f"127.0.0.1:{self.ports[1]}",
             "metricsBindAddress": f"127.0.0.1:{self.ports[2]}",
