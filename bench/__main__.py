@@ -25,7 +25,7 @@ RESULTS = Path(__file__).parent / "results.json"
 
 def names() -> list[str]:
     """Every benchmark there is, the shortest first so that a mistake shows early."""
-    order = ["import", "idle", "local", "worker", "parse", "pods"]
+    order = ["import", "idle", "local", "worker", "parse", "pods", "latency", "running"]
     modules = [module.name for module in pkgutil.iter_modules(bench.__path__)]
     found = [name.removeprefix(PREFIX) for name in modules if name.startswith(PREFIX)]
     return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))

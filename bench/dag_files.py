@@ -23,8 +23,8 @@ with DAG("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1)):
 """
 
 
-def fan_of(dag_id: str, tasks: int) -> str:
-    """Independent no-op Python tasks, all allowed to run at once."""
+def fan_of(dag_id: str, tasks: int, *, runs: int = 1) -> str:
+    """Independent no-op Python tasks, all of so many runs allowed to run at once."""
     return f"""{_HEAD}
 
 @task
@@ -32,7 +32,8 @@ def nothing():
     pass
 
 
-with DAG("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1), max_active_tasks={tasks}):
+with DAG("{dag_id}", schedule=None, start_date=datetime(2026, 1, 1), max_active_tasks={tasks * runs},
+         max_active_runs={runs}):
     for number in range({tasks}):
         nothing.override(task_id=f"t{{number}}")()
 """

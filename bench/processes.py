@@ -39,6 +39,26 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return sum(sum(int(field) for field in fields[11:15]) / _TICKS for pid in pids if (fields := _stat(pid)))
 
 
+def cpu_seconds_by_program(pids: Sequence[int]) -> dict[str, float]:
+    """The same by what they run: of a binary of many programs (the cluster's), the program's name."""
+    found: dict[str, float] = {}
+    for pid in pids:
+        if name := _program(pid):
+            found[name] = found.get(name, 0.0) + cpu_seconds([pid])
+    return found
+
+
+def _program(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    name = Path(words[0].partition(":")[0]).name
+    if name.startswith(("cluster-", "python")) and len(words) > 1:
+        return Path(next((word for word in words[1:] if not word.startswith("-")), name)).name
+    return name
+
+
 def _stat(pid: int) -> list[str] | None:
     """The fields after the name: state, ppid, … utime is [11]."""
     try:

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from execplane import __version__, room_options
+from execplane import __version__, compose_executors, room_options
 from execplane.config import Config, current, secret, signing_keys
 from execplane.contract.clock import Clock, SystemClock
-from execplane.contract.errors import ConfigError, Forbidden, Unavailable
+from execplane.contract.errors import ConfigError
 from execplane.contract.executor import Executor
 from execplane.contract.loops import Loop
-from execplane.room_options import LOCAL_EXECUTORS
 
 if TYPE_CHECKING:
-    from execplane.actions.pending import Look, WhyPending
+    from execplane.actions.pending import WhyPending
     from execplane.actions.unserved import Served
     from execplane.actions.worker import Beats, WorkerPolicy
     from execplane.api.worker.app import WorkerApp
-    from execplane.api.worker.routes import Verify, WorkerApi
+    from execplane.api.worker.routes import WorkerApi
     from execplane.api.worker.tokens import TokenMint
     from execplane.blobs.files import FileBlobStore
     from execplane.bundles.places import BundlePlaces
     from execplane.executors.driver.workloads import Deployed
     from execplane.executors.kubernetes_options import KubernetesOptions
+    from execplane.executors.kubernetes_pace import Paces
     from execplane.executors.task_policy import FailurePolicy
-    from execplane.kube.options import KubeOptions
-    from execplane.kube.review import PodIdentity
     from execplane.logs.files import FileLogStore
     from execplane.loops.supervisor import Report, Runner
     from execplane.loops.wake import WakeBus
@@ -112,6 +109,13 @@ class Deployment:
         return FileLogStore(FileLogOptions(folder=self.config.home / "logs"))
 
     @cached_property
+    def paces(self) -> Paces:
+        """How fast each API server is asked for pods, by all executors of this process."""
+        from execplane.executors.kubernetes_pace import Paces
+
+        return Paces(self.clock)
+
+    @cached_property
     def mint(self) -> TokenMint:
         from execplane.api.worker.tokens import TokenMint
 
@@ -124,7 +128,11 @@ class Deployment:
         from execplane.executors.driver.ends import FENCE_MARGIN
 
         seconds = self.config.worker.self_fence_seconds * FENCE_MARGIN
-        return Served(executors=self.config.all_executors, self_fence=timedelta(seconds=seconds))
+        return Served(
+            executors=self.config.all_executors,
+            self_fence=timedelta(seconds=seconds),
+            clusters=tuple(self.config.clusters),
+        )
 
     @cached_property
     def why_pending(self) -> WhyPending:
@@ -135,20 +143,9 @@ class Deployment:
         options = PendingOptions(
             executors=config.all_executors,
             parallelism=config.parallelism or None,
-            slots={
-                "local": config.local.slots,
-                "sequential": 1,
-                "kubernetes": config.kubernetes.slots or None,
-            },
+            slots={name: room_options.slots(config, name) for name in config.all_executors},
         )
-        looks = {name: self._look() for name in config.all_executors if name not in LOCAL_EXECUTORS}
-        return WhyPending(options, self.clock, looks)
-
-    def _look(self) -> Look:
-        from execplane.kube.client import Client
-        from execplane.kube.pending import Looker
-
-        return Looker(lambda: Client(self._kube_options(), self.clock), self.clock).look
+        return WhyPending(options, self.clock, compose_executors.looks(self))
 
     @cached_property
     def secrets(self) -> SecretBox:
@@ -173,7 +170,7 @@ class Deployment:
         from execplane.executors.driver.holding import HoldLimits
 
         config = self.config
-        pods = (config.kubernetes.worker_source, config.kubernetes.worker_dags_folder)
+        pods = {name: config.kubernetes_of(name) for name in config.pod_executors}
         return WorkerPolicy(
             heartbeat_seconds=config.worker.heartbeat_seconds,
             self_fence_seconds=config.worker.self_fence_seconds,
@@ -182,7 +179,7 @@ class Deployment:
             xcom_max_bytes=config.worker.xcom_max_bytes,
             failures=self.failure_policy,
             web_url=config.web_url,
-            sources={"kubernetes": pods},
+            sources={name: (one.worker_source, one.worker_dags_folder) for name, one in pods.items()},
             env={
                 "EXECPLANE_TIMETABLE_SEMANTICS": config.scheduler.timetable_semantics,
                 "EXECPLANE_CATCHUP_BY_DEFAULT": str(config.scheduler.catchup_by_default),
@@ -202,7 +199,7 @@ class Deployment:
             clock=self.clock,
             policy=self.worker_policy,
             mint=self.mint,
-            verify={name: self._verifier(name) for name in self.config.all_executors},
+            verify=compose_executors.verifiers(self),
             beats=self.beats,
             logs=self.logs,
             bundles=self.bundles,
@@ -210,33 +207,6 @@ class Deployment:
             secrets=self.secrets,
             nudge=self.bus.publish,
         )
-
-    def _verifier(self, executor: str) -> Verify:
-        from execplane.api.worker.routes import local_verifier, pod_verifier
-
-        if executor in LOCAL_EXECUTORS:
-            return local_verifier(self.mint, self.clock)
-        return pod_verifier(self._kube_token_verifier())
-
-    def _kube_token_verifier(self) -> Callable[[str], PodIdentity]:
-        """Made at the first token, so that a web server starts while the API server is down."""
-        from execplane.kube.client import Client
-        from execplane.kube.errors import KubeError
-        from execplane.kube.review import TokenRefused, TokenVerifier
-
-        made: list[TokenVerifier] = []
-
-        def identify(token: str) -> PodIdentity:
-            try:
-                if not made:
-                    made.append(TokenVerifier(Client(self._kube_options(), self.clock), self.clock))
-                return made[0].verify_worker_token(token)
-            except TokenRefused as error:
-                raise Forbidden(error.message, hint=error.hint) from error
-            except KubeError as error:
-                raise Unavailable(error.message, hint=error.hint) from error
-
-        return identify
 
     @cached_property
     def metrics(self) -> Started:
@@ -267,44 +237,10 @@ class Deployment:
 
     def executor(self, name: str) -> Executor:
         """A new executor of this name, not started. Raises ConfigError for an unknown one."""
-        if name in LOCAL_EXECUTORS:
-            return self._local_executor(name)
-        if name == "kubernetes":
-            return self._kubernetes_executor()
-        raise ConfigError(
-            f"There is no executor {name!r}.", hint=f"Use one of {', '.join((*LOCAL_EXECUTORS, 'kubernetes'))}."
-        )
+        return compose_executors.make(self, name)
 
-    def _local_executor(self, name: str) -> Executor:
-        from execplane.executors.local import LocalExecutor
-        from execplane.executors.local_options import LocalOptions
-        from execplane.executors.sequential import SequentialExecutor
-
-        config = self.config
-        work = config.home / "work"
-        options = LocalOptions(
-            slots=config.local.slots,
-            api_url=config.web_url,
-            work_dir=str(work),
-            worker_options=json.dumps({"work_dir": str(work), "bundles_dir": str(config.home / "bundles")}),
-        )
-        kind = SequentialExecutor if name == "sequential" else LocalExecutor
-        return kind(
-            options,
-            clock=self.clock,
-            mint_token=lambda start: self.mint.launch_token(start.attempt_id, self.clock.now()),
-        )
-
-    def _kubernetes_executor(self) -> Executor:
-        from execplane.executors.kubernetes import KubernetesExecutor
-
-        return KubernetesExecutor(self.kubernetes_options(), clock=self.clock)
-
-    def kubernetes_options(self) -> KubernetesOptions:
-        return room_options.kubernetes_options(self.config, self.identity[0])
-
-    def _kube_options(self) -> KubeOptions:
-        return room_options.kube_options(self.config)
+    def kubernetes_options(self, executor: str = "kubernetes") -> KubernetesOptions:
+        return room_options.kubernetes_options(self.config, self.identity[0], executor)
 
     def loops(self) -> list[Loop]:
         """Every loop of a whole deployment, but the one that reports on them."""
@@ -385,31 +321,7 @@ class Deployment:
         return [GaugeLoop(self.config.all_executors)] if self._metrics_options().wanted else []
 
     def _driver_loops(self) -> list[Loop]:
-        return [self._driver_loop(name) for name in self.config.all_executors]
-
-    def _driver_loop(self, name: str) -> Loop:
-        from execplane.executors.driver.deadlines import DeadlineOptions
-        from execplane.executors.driver.loop import DriverLoop, DriverOptions
-
-        config = self.config
-        return DriverLoop(
-            lambda: self.executor(name),
-            self.deployed(name),
-            DriverOptions(
-                parallelism=config.parallelism or None,
-                failures=self.failure_policy,
-                grace_seconds=config.worker.grace_seconds,
-                self_fence_seconds=config.worker.self_fence_seconds,
-                deadlines=DeadlineOptions(
-                    **config.deadlines.model_dump(),
-                    heartbeat_seconds=config.worker.heartbeat_seconds,
-                    self_fence_seconds=config.worker.self_fence_seconds,
-                ),
-            ),
-            self.clock,
-            owner=self.process,
-            wake=lambda: self.bus.deliver(["driver"]),
-        )
+        return [compose_executors.driver(self, name) for name in self.config.all_executors]
 
     def deployed(self, executor: str) -> Deployed:
         return room_options.deployed(self.config, self.identity, executor)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import secrets
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -14,9 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from execplane.config_kubernetes import Kubernetes
+from execplane.config_kubernetes import Cluster, Kubernetes
 from execplane.config_sections import (
     Deadlines,
     Failures,
@@ -25,15 +26,18 @@ from execplane.config_sections import (
     Parsing,
     Scheduler,
     Section,
+    Waves,
     Web,
     Worker,
     comma_separated,
 )
 from execplane.contract.errors import ConfigError
+from execplane.contract.executor_config import LOCAL_EXECUTORS
 from execplane.contract.process import AUTHORS_PREFIXES
 
 PREFIX = "EXECPLANE_"
-EXECUTORS = ("local", "sequential", "kubernetes")
+EXECUTORS = (*LOCAL_EXECUTORS, "kubernetes")
+"""The built-in ones; each of `clusters` is one more."""
 _NOT_SETTINGS = (
     "EXECPLANE_TEST_",
     *AUTHORS_PREFIXES,
@@ -52,7 +56,12 @@ class Config(Section):
     listen_url: SecretStr = Field(
         SecretStr(""), description="a direct postgresql://… for LISTEN beside pgbouncer; empty: database_url"
     )
-    executor: str = Field("local", description="default executor: local, sequential, kubernetes")
+    clusters: dict[str, Cluster] = Field(
+        {},
+        description="more kubernetes executors, by name; what one does not set is as in `kubernetes`, see "
+        "docs/namespaces-and-clusters.md",
+    )
+    executor: str = Field("local", description="default executor: local, sequential, kubernetes, one of `clusters`")
     executors: list[str] = Field([], description="more executors that tasks may name, separated by ','")
     queue_executors: dict[str, str] = Field({}, description="queue -> executor")
     parallelism: int = Field(0, ge=0, description="most attempts in flight at once over all executors; 0: no limit")
@@ -75,6 +84,7 @@ class Config(Section):
     scheduler: Scheduler = Scheduler()
     failures: Failures = Failures()
     deadlines: Deadlines = Deadlines()
+    waves: Waves = Waves()
     parsing: Parsing = Parsing()
     web: Web = Web()
     metrics: Metrics = Metrics()
@@ -101,14 +111,25 @@ class Config(Section):
             raise ValueError("one of the keys is empty, and anybody can sign with an empty key")
         return value
 
+    @field_validator("clusters", mode="after")
+    @classmethod
+    def _new_names(cls, value: dict[str, Cluster]) -> dict[str, Cluster]:
+        for name in value:
+            if name in EXECUTORS:
+                raise ValueError(f"{name!r} is an executor of its own. Choose another name")
+            if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", name):
+                raise ValueError(f"{name!r} is not made of a-z, 0-9 and -, or is longer than 40")
+        return value
+
     @field_validator("executor", "executors", "queue_executors", mode="after")
     @classmethod
-    def _known_executors(cls, value: Any) -> Any:
+    def _known_executors(cls, value: Any, info: ValidationInfo) -> Any:
         names = [value] if isinstance(value, str) else value.values() if isinstance(value, dict) else value
+        known = (*EXECUTORS, *info.data.get("clusters", ()))
         for name in names:
-            if name not in EXECUTORS:
-                close = difflib.get_close_matches(name, EXECUTORS, n=1, cutoff=0.5)
-                said = f"Did you mean {close[0]}?" if close else f"There are {', '.join(EXECUTORS)}."
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+                said = f"Did you mean {close[0]}?" if close else f"There are {', '.join(known)}."
                 raise ValueError(f"there is no executor {name!r}. {said}")
         return value
 
@@ -125,7 +146,18 @@ class Config(Section):
     @property
     def all_executors(self) -> tuple[str, ...]:
         """Names of the executors to run, the default one first."""
-        return tuple(dict.fromkeys([self.executor, *self.executors, *self.queue_executors.values()]))
+        named = [self.executor, *self.executors, *self.queue_executors.values(), *self.clusters]
+        return tuple(dict.fromkeys(named))
+
+    @property
+    def pod_executors(self) -> tuple[str, ...]:
+        """Those of them that make pods."""
+        return tuple(name for name in self.all_executors if name not in LOCAL_EXECUTORS)
+
+    def kubernetes_of(self, executor: str) -> Kubernetes:
+        """The settings of this kubernetes executor. One that is no more is taken for `kubernetes`."""
+        cluster = self.clusters.get(executor)
+        return self.kubernetes if cluster is None else cluster.over(self.kubernetes)
 
 
 def _reachable(host: str) -> str:
@@ -158,7 +190,7 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        dotted, entry = _place(first["loc"])
+        dotted, entry = _place(first["loc"], known)
         said = first["msg"].removeprefix("Value error, ").rstrip(".?") + ("?" if first["msg"].endswith("?") else ".")
         raise ConfigError(
             f"The setting {dotted} ({environment_name(dotted)}) is not valid: {entry}{said}",
@@ -166,13 +198,13 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Config:
         ) from None
 
 
-def _place(loc: tuple[int | str, ...]) -> tuple[str, str]:
+def _place(loc: tuple[int | str, ...], known: Mapping[str, Any]) -> tuple[str, str]:
     """The setting's dotted name, and which of its entries is meant, as words: "entry 2, budget: "."""
-    first = next((place for place, part in enumerate(loc) if isinstance(part, int)), len(loc))
-    dotted, (number, *names) = ".".join(str(part) for part in loc[:first]), loc[first:] or (None,)
-    if not isinstance(number, int):
-        return dotted, ""
-    return dotted, ", ".join([f"entry {number + 1}", *(str(name) for name in names if isinstance(name, str))]) + ": "
+    parts: list[str] = []
+    while len(parts) < len(loc) and ".".join(parts) not in known:
+        parts.append(str(loc[len(parts)]))
+    inner = [f"entry {part + 1}" if isinstance(part, int) else part for part in loc[len(parts) :]]
+    return ".".join(parts), f"{', '.join(inner)}: " if inner else ""
 
 
 def _from_file(file: Path | None, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,11 +1,13 @@
-"""One rule of `failures.rules`, as the settings take it: apart from the other settings, because it is one of many."""
+"""One rule of `failures.rules`, and one of `kubernetes.rules`, as the settings take them: apart from the other
+settings, because each is one of many."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator, model_validator
 
 from execplane.contract.categories import Budget, Category
 
@@ -54,3 +56,56 @@ class FailureRule(BaseModel):
         if not (self.category or self.exit_codes or self.reason or self.message):
             raise ValueError("it names no category, exit_codes, reason or message, so it would match every failure")
         return self
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Globs = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
+"""One glob or a list of them: any of them may match."""
+
+_MATCHES = ("dag_id", "task_id", "tag", "owner", "queue", "pool")
+_SETS = ("namespace", "service_account", "pod_template_file", "labels", "annotations")
+
+
+class PodRule(BaseModel):
+    """Which tasks' pods (all that is named must match) get what; docs/namespaces-and-clusters.md explains."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    name: str = ""
+    dag_id: Globs = ()
+    task_id: Globs = ()
+    tag: Globs = ()
+    owner: Globs = ()
+    queue: Globs = ()
+    pool: Globs = ()
+    namespace: str = ""
+    service_account: str = ""
+    pod_template_file: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    binding: bool = False
+    final: bool = True
+
+    @field_validator("namespace")
+    @classmethod
+    def _names_a_namespace(cls, value: str) -> str:
+        return namespace_name(value) if value else value
+
+    @model_validator(mode="after")
+    def _says_something(self) -> PodRule:
+        if not any(getattr(self, name) for name in _MATCHES):
+            words = ", ".join(_MATCHES)
+            raise ValueError(f'it names none of {words}; dag_id = "*" matches every task')
+        if not any(getattr(self, name) for name in _SETS):
+            raise ValueError(f"it sets none of {', '.join(_SETS)}")
+        return self
+
+
+def namespace_name(value: str) -> str:
+    """Raises ValueError for what the API server would not take as a namespace's name."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
+        raise ValueError(f"{value!r} is not a namespace's name: a-z, 0-9 and -, at most 63")
+    return value

@@ -83,6 +83,19 @@ class Deadlines(Section):
         return comma_separated(value)
 
 
+class Waves(Section):
+    """Launches in waves after an outage, an unpause, a mass clear or a launch hold; docs/holds.md explains."""
+
+    from_waiting: int = Field(500, ge=0, description="waves begin when more attempts than this wait; 0: no waves")
+    first: int = Field(10, ge=1, description="launches of the first wave; each one after it is twice as large")
+    failing_share: float = Field(
+        0.3, ge=0, lt=1, description="share of a wave that may fail before its workers run; more make a launch hold"
+    )
+    outage_seconds: float = Field(
+        60, ge=0, description="an executor that could launch nothing for so long had an outage"
+    )
+
+
 class Failures(Section):
     """Whose failures are paid from what."""
 

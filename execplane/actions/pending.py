@@ -21,13 +21,15 @@ from execplane.contract.keys import NOT_MAPPED
 from execplane.contract.pending import Code, Pending, Reason, Unread, ranked
 from execplane.contract.states import ATTEMPT_ENDED, TASK_ENDED, AttemptState, RunState, RunType, TaskState
 from execplane.executors.driver.gates import Gate, Limits, closed_gates, stop_gate
+from execplane.executors.driver.holds import covers
+from execplane.executors.driver.launch_waves import wave_of
 from execplane.pods.pending import reasons as pod_reasons
 from execplane.pods.surroundings import Around, Wanted
 from execplane.scheduler.decide import decide
 from execplane.scheduler.decide_view import RunView
 from execplane.scheduler.loop import compiled, past_of, view_of
 from execplane.scheduler.waits import reason_of, roots_of
-from execplane.store import blob_rows, launch_rows
+from execplane.store import blob_rows, launch_hold_rows, launch_rows, launch_wave_rows
 from execplane.store.launch_rows import Candidate
 from execplane.store.queries import attempts, dags, pending, runs, tasks
 from execplane.store.queries.attempts import AttemptRow
@@ -230,11 +232,15 @@ class WhyPending:
             yield Reason(code=Code.DAG_PAUSED, sentence=f"The DAG {row.dag_id} is paused.")
         if (stop := stop_gate(row.executor, one.not_claimed_reason)) is not None:
             yield Reason(code=stop.code, sentence=stop.sentence)
+        yield from (held := _operators_holds(row, self._clock.now()))
         gates = closed_gates(one, self._limits(row.executor), launch_rows.occupied())
         for gate in gates:
             sentence = f"{gate.sentence} {_by_whom(_holders(gate.code, one, row.executor))}".rstrip()
             yield Reason(code=gate.code, sentence=sentence)
-        yield from _turn(row, one, gates)
+        if not held and (wave := launch_wave_rows.wave(row.executor)) is not None:
+            yield Reason(code=Code.LAUNCH_WAVE, sentence=wave_of(wave).sentence, since=wave.began_at)
+        elif not held:
+            yield from _turn(row, one, gates)
 
     def _limits(self, executor: str) -> Limits:
         return Limits(
@@ -246,7 +252,10 @@ class WhyPending:
         )
 
     def _launched(self, row: AttemptRow) -> tuple[list[Reason], Iterable[Unread]]:
-        reasons = list(_unacknowledged(row, self._clock.now())) if row.acknowledged_at is None else []
+        reasons: list[Reason] = []
+        if row.acknowledged_at is None:
+            now = self._clock.now()
+            reasons = [*_operators_holds(row, now), *_unacknowledged(row, now)]
         look = self._looks.get(row.executor)
         if look is None or not row.namespace or not row.pod_name:
             if not reasons:
@@ -257,6 +266,30 @@ class WhyPending:
         if reasons and around.pod is None:
             return reasons, around.unread  # It is still to be created, so it is not missing.
         return [*reasons, *pod_reasons(around)], around.unread
+
+
+def _operators_holds(row: AttemptRow, now: datetime) -> tuple[Reason, ...]:
+    """The launch holds that cover it, as one reason."""
+    tags = launch_hold_rows.tags_of([row.dag_id]).get(row.dag_id, ())
+    found = [
+        hold
+        for hold in launch_hold_rows.active(now)
+        if covers(
+            hold,
+            executor=row.executor,
+            dag_id=row.dag_id,
+            tags=tags,
+            cluster=row.cluster,
+            namespace=row.namespace,
+        )
+    ]
+    if not found:
+        return ()
+    first = found[0]
+    more = f" {len(found) - 1} more cover it, too." if len(found) > 1 else ""
+    return (
+        Reason(code=Code.OPERATOR_HOLD, sentence=f"{first.sentence}{more}", unblocks=first.ends, since=first.since),
+    )
 
 
 def _not_pending(sentence: str, *, attempt_id: int | None = None) -> Asked:
@@ -329,6 +362,9 @@ def _unacknowledged(row: AttemptRow, now: datetime) -> Iterable[Reason]:
             sentence = f"The API server asked to wait (429): no create is sent before {_moment(until)}."
             yield Reason(code=Code.THROTTLED, sentence=sentence, since=row.launched_at)
             return
+        if (turn := _turn_at_executor(row.executor)) is not None:
+            yield Reason(code=turn.code, sentence=turn.sentence, since=row.launched_at)
+            return
         sentence = "The create was sent, and no answer came yet."
         yield Reason(code=Code.CREATE_UNANSWERED, sentence=sentence, since=row.launched_at)
         return
@@ -339,6 +375,13 @@ def _unacknowledged(row: AttemptRow, now: datetime) -> Iterable[Reason]:
         code = Code.THROTTLED
     again = f" It is tried again at {_moment(row.retry_at)}." if row.retry_at else ""
     yield Reason(code=code, sentence=f"{waits.sentence.rstrip('. ')}.{again}", since=waits.since, said=waits.sentence)
+
+
+def _turn_at_executor(executor: str) -> Gate | None:
+    """So many creates wait that nothing more is claimed: then what was claimed is most likely among them."""
+    first = next(iter(launch_rows.candidates(executor, limit=1)), None)
+    gate = stop_gate(executor, first.not_claimed_reason) if first is not None else None
+    return gate if gate is not None and gate.code is Code.CREATES_SLOWED else None
 
 
 def _known(row: AttemptRow) -> bytes:

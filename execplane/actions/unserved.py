@@ -25,6 +25,8 @@ class Served:
 
     executors: tuple[str, ...]
     self_fence: timedelta
+    clusters: tuple[str, ...] = ()
+    """Those of them that are named clusters."""
 
 
 _served: Served | None = None
@@ -35,6 +37,11 @@ def serve(served: Served | None) -> Served | None:
     global _served
     before, _served = _served, served
     return before
+
+
+def served() -> Served | None:
+    """None: not known here."""
+    return _served
 
 
 @contextmanager

@@ -103,6 +103,7 @@ def attempt_fields(attempt: AttemptMark) -> dict[str, Any]:
         "executor": attempt.executor,
         "queue": attempt.queue,
         "pool": attempt.pool,
+        "cluster": attempt.cluster,
         "namespace": attempt.namespace,
         "pod_name": attempt.pod_name,
         "node": attempt.node,
@@ -125,10 +126,12 @@ def explain(
         from execplane.cli import telling
         from execplane.contract.flight import plain
         from execplane.contract.phases import COLUMNS
+        from execplane.contract.states import AttemptState
         from execplane.store.queries import attempts, flights, tasks
 
         row = attempts.get_attempt(attempt_id)
-        policy = deployment.config.kubernetes
+        policy = deployment.config.kubernetes_of(row.executor)
+        deletion = deployment.kubernetes_options(row.executor).patience
         known = words.Known(
             row=row,
             events=attempts.events(attempt_id),
@@ -136,13 +139,10 @@ def explain(
             accesses=attempts.secret_accesses(attempt_id),
             now=deployment.clock.now(),
             web_url=deployment.config.web_url,
-            kubectl=words.kubectl_options(
-                str(deployment.config.kubernetes.kubeconfig or ""), deployment.config.kubernetes.context
-            ),
+            kubectl=words.kubectl_options(str(policy.kubeconfig or ""), policy.context),
             task=tasks.get_task_by_pk(row.ti_id),
             flight=flights.flight_of(attempt_id),
-            keeps_failed_pods=not policy.delete_worker_pods_on_failure,
-            keeps_good_pods=not policy.delete_worker_pods,
+            keeps_pod_seconds=deletion.kept_for_seconds(AttemptState(row.state)),
         )
     if output is Output.TABLE:
         for line in words.story(known):

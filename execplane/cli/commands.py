@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from execplane.cli import attempts, dags, deadlines, pods, runs, secrets, settings, tasks, why
+from execplane.cli import (
+    attempts,
+    dags,
+    deadlines,
+    holds,
+    kubernetes,
+    pod_checks,
+    pods,
+    runs,
+    secrets,
+    settings,
+    tasks,
+    why,
+)
 from execplane.cli.output import Output, OutputOption
 
 _GROUPS = {
@@ -16,12 +29,15 @@ _GROUPS = {
     "attempts": attempts.app,
     "pods": pods.app,
     "deadlines": deadlines.app,
+    "holds": holds.app,
+    "kubernetes": kubernetes.app,
     "variables": secrets.variables,
     "connections": secrets.connections,
     "config": settings.app,
 }
 attempts.app.command("why")(why.why_attempt)
 tasks.app.command("why")(why.why_task)
+pods.app.command("check")(pod_checks.check_pods)
 
 
 def register(app: typer.Typer) -> None:

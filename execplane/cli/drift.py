@@ -20,7 +20,8 @@ from execplane.contract.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from execplane.compose import Deployment
-    from execplane.pods.reconcile import Finding, Look
+    from execplane.kube.client import Client
+    from execplane.pods.reconcile import Finding
     from execplane.store.queries.drift import DriftRow
 
 _COLUMNS = ("id", "kind", "namespace", "pod_name", "found", "follows")
@@ -35,8 +36,7 @@ _ANSWER_SECONDS = 5.0
 def dry_run(output: Output, *, between_seconds: float) -> None:
     """Two looks of our own, what both found, and what would follow."""
     with reading() as deployment:
-        _demand_pods(deployment)
-        rows, unseen = _found_twice(deployment, between_seconds)
+        rows, unseen = _found_twice(deployment, _demand_pods(deployment), between_seconds)
     if unseen:
         remark(f"Not seen: {unseen}")
     show_rows(rows, output, _DRY_COLUMNS, empty="No drift: ledger and cluster agree.")
@@ -136,56 +136,64 @@ def release(executor: str, reason: str, output: Output) -> None:
 
 
 def _demand_pods(deployment: Deployment) -> tuple[str, ...]:
-    from execplane.room_options import LOCAL_EXECUTORS
-
-    executors = tuple(name for name in deployment.config.all_executors if name not in LOCAL_EXECUTORS)
+    executors = deployment.config.pod_executors
     if not executors:
         raise Conflict("No executor makes pods here, so there is nothing to compare.")
     return executors
 
 
-def _found_twice(deployment: Deployment, between_seconds: float) -> tuple[list[dict[str, Any]], str]:
-    from execplane.executors.kubernetes_reconcile import look_at, patience_of
+def _found_twice(
+    deployment: Deployment, executors: tuple[str, ...], between_seconds: float
+) -> tuple[list[dict[str, Any]], str]:
+    """A cluster that does not answer hides no other. Raises Unavailable when none does."""
     from execplane.kube.client import Client
     from execplane.kube.errors import KubeError
 
-    options = deployment.kubernetes_options()
+    clock = deployment.clock
     try:
-        client = Client(options.kube, deployment.clock)
-        patience = patience_of(options)
-        _, before, unseen = _compare_now(deployment, *look_at(client, options, deployment.clock), patience)
+        clients = {name: Client(deployment.kubernetes_options(name).kube, clock) for name in executors}
+        first = {name: _compare_now(deployment, name, client) for name, client in clients.items()}
         threading.Event().wait(between_seconds)
-        found, now, unseen = _compare_now(deployment, *look_at(client, options, deployment.clock), patience)
+        second = {name: _compare_now(deployment, name, client) for name, client in clients.items()}
     except KubeError as error:
         raise Unavailable(error.message, hint=error.hint) from error
-    rows = [
-        {
-            "kind": str(one.kind),
-            "namespace": one.namespace,
-            "pod_name": one.name,
-            "pod_uid": one.uid,
-            "attempt_id": one.attempt_id,
-            "task": one.task,
-            "found": one.sentence,
-            "follows": _follows(one.mend),
-        }
-        for one in found
-        if one.identity in before & now
-    ]
+    unseen = "; ".join(trouble for _, trouble in second.values() if trouble)
+    if all(found is None for found, _ in second.values()):
+        raise Unavailable(f"The pods cannot be listed: {unseen}")
+    rows = []
+    for name, (found, _) in second.items():
+        before = {one.identity for one in first[name][0] or ()}
+        rows += [_dry_row(name, one) for one in found or () if one.identity in before]
     return rows, unseen
 
 
-def _compare_now(
-    deployment: Deployment, looks: Mapping[str, Look], unseen: str, patience: Any
-) -> tuple[tuple[Finding, ...], set[tuple[str, str, str, str]], str]:
+def _dry_row(executor: str, one: Finding) -> dict[str, Any]:
+    return {
+        "executor": executor,
+        "kind": str(one.kind),
+        "namespace": one.namespace,
+        "pod_name": one.name,
+        "pod_uid": one.uid,
+        "attempt_id": one.attempt_id,
+        "task": one.task,
+        "found": one.sentence,
+        "follows": _follows(one.mend),
+    }
+
+
+def _compare_now(deployment: Deployment, executor: str, client: Client) -> tuple[tuple[Finding, ...] | None, str]:
+    """What differs now, and what could not be seen; None: nothing could."""
     from execplane.executors.driver.reconciling import read_beliefs
+    from execplane.executors.kubernetes_reconcile import look_at
     from execplane.pods.reconcile import compare
 
+    options = deployment.kubernetes_options(executor)
+    looks, unseen = look_at(client, options, deployment.clock)
+    trouble = f"{executor}: {unseen}" if unseen and options.cluster else unseen
     if unseen and not looks:
-        raise Unavailable(f"The pods cannot be listed: {unseen}")
-    beliefs = read_beliefs("kubernetes", deployment.identity[0], looks)
-    found = compare(beliefs, looks.values(), patience, deployment.clock.now())
-    return found, {one.identity for one in found}, unseen
+        return None, trouble
+    beliefs = read_beliefs(executor, deployment.identity[0], looks)
+    return compare(beliefs, looks.values(), options.patience, deployment.clock.now()), trouble
 
 
 def _follows(mend: str) -> str:

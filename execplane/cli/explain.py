@@ -51,9 +51,8 @@ class Known:
     task: TaskRow | None = None
     """Its task instance, for what follows."""
     flight: Flight | None = None
-    keeps_failed_pods: bool = False
-    """The deletion policy."""
-    keeps_good_pods: bool = False
+    keeps_pod_seconds: float = 0.0
+    """The deletion policy, for its outcome."""
 
 
 def story(known: Known) -> Iterator[str]:
@@ -148,7 +147,8 @@ def _where(row: AttemptRow) -> Iterator[str]:
     yield f"executor {row.executor}, queue {row.queue}, pool {row.pool} ({slots})"
     if row.pod_name:
         place = f"{row.namespace}/{row.pod_name}" if row.namespace else row.pod_name
-        yield f"{'pod' if row.namespace else 'process'} {place}" + (f" on {row.node}" if row.node else "")
+        where = (f" in cluster {row.cluster}" if row.cluster else "") + (f" on {row.node}" if row.node else "")
+        yield f"{'pod' if row.namespace else 'process'} {place}{where}"
     if row.image_digest:
         yield f"image {row.image_digest}"
     if row.template_rev:
@@ -171,7 +171,7 @@ def commands(known: Known) -> Iterator[str]:
     """What to type next. A pod that is gone has no kubectl lines."""
     row = known.row
     gone = row.gone_at is not None and row.gone_at <= known.now
-    kept = known.keeps_failed_pods if row.state in ("failed", "cancelled") else known.keeps_good_pods
+    kept = row.ended_at is not None and (known.now - row.ended_at).total_seconds() < known.keeps_pod_seconds
     if row.namespace and row.pod_name and row.launched_at is not None and (kept or not gone):
         pod = shlex.join(["-n", row.namespace, row.pod_name])
         flag, name = shlex.join(["-n", row.namespace]), shlex.quote(row.pod_name)

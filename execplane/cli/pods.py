@@ -12,7 +12,7 @@ from execplane.cli.session import reading
 if TYPE_CHECKING:
     from execplane.store.queries.attempts import AttemptMark, WaitingRow
 
-app = typer.Typer(help="Pods of attempts: list, reconcile, decide, release.", no_args_is_help=True)
+app = typer.Typer(help="Pods of attempts: list, check, reconcile, decide, release.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -25,10 +25,9 @@ def list_pods(
 ) -> None:
     """Pods that are, or may be, alive; what they wait for. Example: execplane pods list --ended --node worker-3"""
     with reading() as deployment:
-        from execplane.room_options import LOCAL_EXECUTORS
         from execplane.store.queries import attempts
 
-        executors = [name for name in deployment.config.all_executors if name not in LOCAL_EXECUTORS]
+        executors = deployment.config.pod_executors
         found: list[AttemptMark] = []
         before: int | None = None
         while len(found) < limit:
@@ -47,7 +46,9 @@ def list_pods(
         rows = [_pod_fields(attempt, waiting.get(attempt.id)) for attempt in found]
     if output is Output.TABLE:
         rows = [{**row, "age": duration(between(row["launched_at"], row["ended_at"] or now))} for row in rows]
-    columns = ("namespace", "pod_name", "state", "node", "age", "attempt_id", "dag_id", "task_id", "reason")
+    columns = ["namespace", "pod_name", "state", "node", "age", "attempt_id", "dag_id", "task_id", "reason"]
+    if any(row["cluster"] for row in rows):
+        columns.insert(0, "cluster")
     none = "No executor makes pods here." if not executors else "No pod is alive." if not ended else "No pod has ended."
     show_rows(rows, output, columns, empty=none)
 

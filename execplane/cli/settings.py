@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,7 +105,9 @@ def _shown(value: Any, secret: bool) -> Any:
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json", exclude_defaults=True)
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, dict):
+        return {name: _shown(part, False) for name, part in value.items()}
     return [_shown(part, False) for part in value] if isinstance(value, list) else value
 
 
@@ -114,7 +117,7 @@ def _type(annotation: Any) -> str:
         return "secret text, several separated by ','" if "list" in str(annotation) else "secret text"
     if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
         return annotation.__name__
-    return str(annotation).replace("typing.", "").replace("pathlib.", "").replace("execplane.config_rules.", "")
+    return re.sub(r"typing\.|pathlib\.|execplane\.\w+\.", "", str(annotation))
 
 
 def _limit(limit: Any) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from execplane.cli.output import Output, between, cell, duration, say, show_one, table
@@ -51,6 +52,8 @@ class Status:
     last_create_at: datetime | None = None
     last_success_at: datetime | None = None
     import_errors: int = 0
+    held_back: list[str] = field(default_factory=list)
+    """What operators hold, and where waves stand: deliberate, and so no problems."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -76,12 +79,8 @@ def collect(deployment: Deployment, timeout_seconds: float) -> Status:
         "web server": (config.web_url, lambda: _web(config.web_url, timeout_seconds)),
         "log store": ("", lambda: _logs(deployment)),
     }
-    if "kubernetes" in config.all_executors:
-        context = config.kubernetes.context or str(config.kubernetes.kubeconfig or "")
-        checks["API server"] = (context, lambda: _api_server(deployment, timeout_seconds))
-        if config.kubernetes.pod_template_file is not None:
-            template = str(config.kubernetes.pod_template_file)
-            checks["pod template"] = (template, lambda: _pod_template(template))
+    for name in config.pod_executors:
+        checks |= _of_pods(deployment, name, timeout_seconds)
     asked = {name: (where, _in_thread(check)) for name, (where, check) in checks.items()}
     deadline = deployment.clock.monotonic() + timeout_seconds
     parts = []
@@ -93,6 +92,19 @@ def collect(deployment: Deployment, timeout_seconds: float) -> Status:
         _read_ledger(deployment, status)
     status.problems = [f"The {part.name} has a problem: {part.said}" for part in parts if not part.ok] + status.problems
     return status
+
+
+def _of_pods(deployment: Deployment, name: str, timeout_seconds: float) -> dict[str, tuple[str, Callable[[], str]]]:
+    """What an executor that makes pods depends on."""
+    kubernetes = deployment.config.kubernetes_of(name)
+    of = f" of {name}" if name in deployment.config.clusters else ""
+    context = kubernetes.context or str(kubernetes.kubeconfig or "")
+    checks = {f"API server{of}": (context, lambda: _api_server(deployment, name, timeout_seconds))}
+    templates = [kubernetes.pod_template_file, *(rule.pod_template_file for rule in kubernetes.rules)]
+    for number, template in enumerate(dict.fromkeys(str(one) for one in templates if one), start=1):
+        part = f"pod template{f' {number}' if number > 1 else ''}{of}"
+        checks[part] = (template, partial(_pod_template, template))
+    return checks
 
 
 def _in_thread(check: Callable[[], str]) -> Future[str]:
@@ -161,10 +173,11 @@ def _logs(deployment: Deployment) -> str:
     return OK
 
 
-def _api_server(deployment: Deployment, timeout_seconds: float) -> str:
+def _api_server(deployment: Deployment, name: str, timeout_seconds: float) -> str:
+    from execplane import room_options
     from execplane.kube.client import Client
 
-    client = Client(deployment._kube_options(), deployment.clock)
+    client = Client(room_options.kube_options(deployment.config, name), deployment.clock)
     try:
         client.request("GET", "/readyz", timeout_seconds=timeout_seconds)
     finally:
@@ -182,7 +195,8 @@ def _pod_template(file: str) -> str:
 def _read_ledger(deployment: Deployment, status: Status) -> None:
     from django.db import DatabaseError
 
-    from execplane.store import deadline_rows, drift_rows
+    from execplane.executors.driver.launch_waves import wave_of
+    from execplane.store import deadline_rows, drift_rows, launch_hold_rows, launch_wave_rows
     from execplane.store.queries import cli_status, system
 
     try:
@@ -190,6 +204,8 @@ def _read_ledger(deployment: Deployment, status: Status) -> None:
         words = deadline_rows.words()
         held = [drift_rows.hold_reason(executor) for executor in drift_rows.holding()]
         now = status.now
+        status.held_back = [f"{hold.sentence} {hold.ends}" for hold in launch_hold_rows.active(now)]
+        status.held_back += [f"{row.executor}: {wave_of(row).sentence}" for row in launch_wave_rows.waves()]
         status.queues = [
             {
                 "executor": queue.executor,
@@ -277,6 +293,7 @@ def _fields(status: Status) -> dict[str, Any]:
     return {
         "healthy": not status.problems,
         "problems": status.problems,
+        "held_back": status.held_back,
         "parts": [{"name": p.name, "ok": p.ok, "said": p.said, "where": p.where} for p in status.parts],
         "queues": status.queues,
         "active_runs": status.runs,
@@ -293,6 +310,8 @@ def _print(status: Status) -> None:
     if status.parts[0].ok:
         _print_ledger(status)
     say("")
+    for sentence in status.held_back:
+        say(cell(sentence))
     for problem in status.problems:
         say(f"! {cell(problem)}")
     broken = _import_errors(status.import_errors)

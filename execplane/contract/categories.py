@@ -180,7 +180,7 @@ MEANING: dict[Category, Meaning] = {
         "It is tried again as room appears; else raise the quota, or let the pod request less.",
     ),
     Category.ADMISSION_DENIED: _author(
-        "A policy or webhook of the cluster refused the pod.",
+        "A policy of the operators (`kubernetes.policies`), or a policy or webhook of the cluster, refused the pod.",
         "Change the pod so that the policy allows it, or ask its owner.",
     ),
     Category.UNSCHEDULABLE: _infra(

@@ -37,12 +37,20 @@ class InvalidInput(ExecplaneError):
     """What the caller sent is not acceptable; nothing was changed."""
 
 
+class PolicyViolation(InvalidInput):
+    """It is well formed, and a policy of the operators forbids it."""
+
+
 class Forbidden(ExecplaneError):
     """The actor lacks the permission; nothing was changed."""
 
 
 class Unavailable(ExecplaneError):
     """A part we depend on (database, API server, log store) did not answer; trying again later may work."""
+
+
+class NotYet(Unavailable):
+    """It could not be tried now, for a reason that is not its own: it waits, and nothing is counted against it."""
 
 
 class DagImportError(ExecplaneError):

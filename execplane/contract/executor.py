@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from execplane.contract.observations import Fact
+from execplane.contract.states import AttemptState
 from execplane.contract.workload import Handle, Intent, Workload
 
 Report = Callable[[Sequence[Fact]], None]
@@ -43,8 +44,8 @@ class Executor(Protocol):
         """Watch over launches of an earlier process. Each one is answered by a fact: Acknowledged when it is
         alive, Gone when it is dead, LaunchRefused(retry=True) when it never came to be."""
 
-    def clean(self, handles: Sequence[Handle], *, failed: bool) -> None:
-        """The attempts ended: delete what is left, as the deletion policy says."""
+    def clean(self, handles: Sequence[Handle], *, outcome: AttemptState) -> None:
+        """The attempts ended so: delete what is left, as the deletion policy says."""
 
     def check(self) -> str:
         """ "" when the executor can launch; else one sentence why not."""

@@ -48,8 +48,10 @@ class Code(StrEnum):
     EXECUTOR_NOT_SERVED = "executor_not_served"
     NO_DRIVER = "no_driver"
     DRIVER_FAILING = "driver_failing"
+    OPERATOR_HOLD = "operator_hold"
     LAUNCHES_HELD = "launches_held"
     EXECUTOR_CANNOT_LAUNCH = "executor_cannot_launch"
+    CREATES_SLOWED = "creates_slowed"
     POOL_MISSING = "pool_missing"
     POOL_TOO_SMALL = "pool_too_small"
     MAX_ACTIVE_TIS_PER_DAG = "max_active_tis_per_dag"
@@ -57,6 +59,7 @@ class Code(StrEnum):
     POOL_FULL = "pool_full"
     PARALLELISM = "parallelism"
     EXECUTOR_SLOTS = "executor_slots"
+    LAUNCH_WAVE = "launch_wave"
     PRIORITY = "priority"
     NEXT_CLAIM = "next_claim"
     LAUNCHING = "launching"
@@ -158,9 +161,13 @@ _ROWS: dict[Source, tuple[tuple[Code, str, str], ...]] = {
         (Code.NO_DRIVER, "No process holds the lease of the executor's driver.",
          "Start one: `execplane run driver`; a take-over after a crash comes by itself within seconds."),
         (Code.DRIVER_FAILING, "The executor's driver fails at each turn.", "Read its error on the loops page."),
+        (Code.OPERATOR_HOLD, "An operator's launch hold covers it.",
+         "Release the hold (page Launch holds, `execplane holds release`), or wait until it ends by itself."),
         (Code.LAUNCHES_HELD, "Launches are held until pods and ledger are compared, or somebody decides.",
          "See what the hold says, and the page Drift."),
         (Code.EXECUTOR_CANNOT_LAUNCH, "The executor says that it cannot launch now.", "See what it says."),
+        (Code.CREATES_SLOWED, "The API server gets fewer creates at once, because it is slow or refuses; many wait.",
+         "It gets its turn; look at what slows the API server."),
         (Code.POOL_MISSING, "The task's pool does not exist.", "Create the pool, or name another in the DAG file."),
         (Code.POOL_TOO_SMALL, "The task wants more slots than its pool has in all.",
          "Enlarge the pool, or lower pool_slots in the DAG file."),
@@ -173,6 +180,8 @@ _ROWS: dict[Source, tuple[tuple[Code, str, str], ...]] = {
          "An attempt must end, or EXECPLANE_PARALLELISM be raised."),
         (Code.EXECUTOR_SLOTS, "All slots of the executor are taken.",
          "An attempt must end, or the executor get more slots."),
+        (Code.LAUNCH_WAVE, "Launches go out in waves, and it is a later wave's turn.",
+         "The wave before must start well; `execplane holds launch-all` lets all go at once."),
         (Code.PRIORITY, "Attempts of higher priority, or older ones, are claimed first.",
          "It gets its turn; a higher priority_weight makes it earlier."),
         (Code.NEXT_CLAIM, "Nothing holds it: the driver takes it at its next claim.", "It does so within seconds."),

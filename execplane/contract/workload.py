@@ -28,6 +28,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """For image and volume: the folder inside the container."""
     queue: str = "default"
     pool: str = "default_pool"
+    priority: int = 0
+    owner: str = ""
+    """The task's, as its author wrote it: one name, or several separated by commas."""
+    tags: tuple[str, ...] = ()
+    """The DAG's."""
     executor_config: dict[str, Any] = {}
     dag_executor_config: dict[str, Any] = {}
     resources: dict[str, Any] = {}
@@ -65,6 +70,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     """The pod's name (or the local process's label); unique per attempt within the deployment."""
     cluster: str = ""
+    priority: int = 0
+    """Of what waits in the executor, the highest leaves first."""
     body: bytes = b""
     provenance: dict[str, str] = {}
     """JSON path of a field -> the layer that set it."""
@@ -80,6 +87,7 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = ""
     name: str = ""
     cluster: str = ""
+    priority: int = 0
     uid: str = ""
     """The pod's uid or the process's identity; "" while no acknowledgement has come."""
     body: bytes = b""

@@ -9,37 +9,31 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
 
 from execplane.contract.clock import Clock, SystemClock
-from execplane.contract.errors import InvalidInput
 from execplane.contract.executor import Report
-from execplane.contract.observations import LaunchRefused
+from execplane.contract.states import AttemptState
 from execplane.contract.workload import Handle, Intent, Workload
+from execplane.executors.kubernetes_creates import Creates
 from execplane.executors.kubernetes_entries import Cleaning, Entry, Phase
 from execplane.executors.kubernetes_flight import FlightRecorder
-from execplane.executors.kubernetes_launch import asked_to_wait, launch_one
+from execplane.executors.kubernetes_launch import LaunchAnswer
 from execplane.executors.kubernetes_options import KubernetesOptions
 from execplane.executors.kubernetes_outbox import Outbox
-from execplane.executors.kubernetes_pace import Pace
-from execplane.executors.kubernetes_reconcile import Looks, Mender, patience_of
+from execplane.executors.kubernetes_pace import Paces
+from execplane.executors.kubernetes_pods import PodMaker
+from execplane.executors.kubernetes_reconcile import Looks, Mender
 from execplane.executors.kubernetes_remove import Removal, Remover
-from execplane.executors.kubernetes_template import Templates
 from execplane.executors.kubernetes_tracker import Tracker
 from execplane.kube.client import Client, list_all, pods_path
 from execplane.kube.errors import KubeError
-from execplane.kube.mutation import Hook, find_hook, run_hook
 from execplane.kube.review import access
 from execplane.kube.watch import Changed, Interrupted, Listed, Watch, WatchEvent, WatchHealth
-from execplane.pods.build import BuildOptions, build_intent
-from execplane.pods.builder import PodBuilder
-from execplane.pods.hook import Mutate, Mutation
 from execplane.pods.identity import deployment_selector
-from execplane.pods.layers import layers_of
 from execplane.pods.reconcile import Look, Patience, Repair
 from execplane.pods.status import decode_pod
 
@@ -48,7 +42,6 @@ logger = logging.getLogger(__name__)
 _TROUBLED = 3
 """Failures in a row after which a watch counts as broken: a single cut is resumed before anybody needs to know."""
 _PROBE_TROUBLED_SECONDS = 5.0
-_LAST_CREATES_SECONDS = 3.0
 
 
 class KubernetesExecutor:
@@ -60,42 +53,28 @@ class KubernetesExecutor:
         *,
         client: Client | None = None,
         clock: Clock | None = None,
-        hook: Hook | None = None,
+        paces: Paces | None = None,
     ) -> None:
+        """`paces`: shared with whoever else creates pods through the same API servers."""
         self.name = options.name
         self.options = options
         self._clock = clock or SystemClock()
         self.client = client or Client(options.kube, self._clock)
-        self._templates = Templates(options.pod_template_file)
-        found = hook or find_hook()
-        build_options = BuildOptions(
-            namespace=options.namespace,
-            namespaces=options.namespaces,
-            image=options.image,
-            version=options.version,
-            worker_args=options.worker_args,
-            allow_command=options.allow_command,
-            attempt_url=options.attempt_url,
-            lessons=options.lessons,
-        )
-        self._builder = PodBuilder(build_options, in_process(found) if found is not None else None)
-        self._selector = deployment_selector(options.deployment_id)
+        self._pods = PodMaker(options, self._clock)
+        self._selector = deployment_selector(options.deployment_id, options.cluster)
         self.tracker = Tracker(self._clock)
         self._outbox = Outbox()
         self._looks = Looks()
         self._mender = Mender(self.client, self._clock, self._outbox.put)
-        self._creates = ThreadPoolExecutor(options.creation_concurrency, thread_name_prefix="kube-create")
+        self._pace = (paces or Paces(self._clock)).of(self.client.host, options.creation_concurrency)
+        self._creates = Creates(self.client, options, self._clock, self._pace, self._created)
         self._lock = threading.Lock()
-        self._queued: dict[int, Future[None]] = {}
-        """Creates that were handed to a thread, until they are answered."""
-        self._unsent: set[int] = set()
-        """Those of them that the API server was not asked for yet."""
-        self._pace = Pace(self._clock)
         self._watches: dict[str, Watch] = {}
         self._threads: list[threading.Thread] = []
         self._closed = threading.Event()
         self._wake = threading.Event()
-        self._remover = Remover(self.client, self.tracker, options, self._clock, self._under_way, self._wake.set)
+        under_way = self._creates.under_way
+        self._remover = Remover(self.client, self.tracker, options, self._clock, under_way, self._wake.set)
         self._recorder = FlightRecorder(
             self.client,
             options,
@@ -121,18 +100,14 @@ class KubernetesExecutor:
         return self.options.slots
 
     def build(self, workload: Workload) -> Intent:
-        """The pod that would be created, as bytes. Raises InvalidInput naming field and layer."""
-        layers = layers_of(workload, self._templates.default(), self._templates.load)
-        return build_intent(self._builder.build(workload, layers), workload, self.options.cluster)
+        """The pod that would be created, as bytes. Raises InvalidInput naming field and layer, or NotYet."""
+        return self._pods.intent(workload)
 
     def launch(self, intents: Sequence[Intent]) -> None:
-        """Queue the creates in the order given; each is answered by one fact."""
+        """Queue the creates, by priority, then in the order given; each is answered by one fact."""
         for intent in intents:
-            if self._closed.is_set() or not self.tracker.expect(intent):
-                continue
-            with self._lock:
-                self._unsent.add(intent.attempt_id)
-                self._queued[intent.attempt_id] = self._creates.submit(self._create, intent)
+            if not self._closed.is_set() and self.tracker.expect(intent):
+                self._creates.order(intent)
 
     def stop(self, handles: Sequence[Handle], *, grace_seconds: float) -> None:
         """Delete the pods; SIGTERM, the grace period and SIGKILL are the kubelet's. Gone comes from the watch."""
@@ -140,12 +115,7 @@ class KubernetesExecutor:
             entry = self.tracker.stop(handle)
             if entry.phase is Phase.GONE:
                 continue
-            with self._lock:
-                queued = self._queued.get(handle.attempt_id)
-            if queued is not None and queued.cancel():
-                with self._lock:
-                    self._queued.pop(handle.attempt_id, None)
-                    self._unsent.discard(handle.attempt_id)
+            if self._creates.withdraw(handle.attempt_id):
                 self.tracker.never_created(entry)
                 continue
             # 0 would take the object away while the container may still run.
@@ -162,17 +132,20 @@ class KubernetesExecutor:
                 self._list_wanted |= waiting
             self._wake.set()
 
-    def clean(self, handles: Sequence[Handle], *, failed: bool) -> None:
-        """Delete the pods, or keep them and end what still runs in them, as the deletion policy says."""
-        options = self.options
-        delete = options.delete_worker_pods_on_failure if failed else options.delete_worker_pods
+    def clean(self, handles: Sequence[Handle], *, outcome: AttemptState) -> None:
+        """Delete the pods, or keep them and end what still runs in them, as the deletion policy says. What is kept for
+        a time only, reconciliation deletes when that is over, also after a restart."""
+        delete = not self.patience.kept_for_seconds(outcome)
         for handle in handles:
             ready = self.tracker.clean(handle, Cleaning.DELETE if delete else Cleaning.KEEP)
             entry = self.tracker.entry(handle.attempt_id)
             if not ready and entry is not None:
                 # A container that does not end although its end was reported is ended all the same.
-                due = self._clock.monotonic() + options.settle_seconds
-                self._remover.remove(Removal(entry=entry, not_before=due, sidecars_only=not delete))
+                due = self._clock.monotonic() + self.options.settle_seconds
+                grace = self.options.delete_grace_seconds
+                self._remover.remove(
+                    Removal(entry=entry, grace_seconds=grace, not_before=due, sidecars_only=not delete)
+                )
 
     def _ready(self, entry: Entry) -> None:
         """An attempt that is to be cleaned has ended."""
@@ -180,7 +153,8 @@ class KubernetesExecutor:
             recorded = not self._recorder.under_way(entry.attempt_id)
             wait_seconds = 0.0 if recorded else self.options.flight_record_wait_seconds
             due = self._clock.monotonic() + wait_seconds
-            self._remover.remove(Removal(entry=entry, not_before=due, after_record=not recorded))
+            grace = self.options.delete_grace_seconds
+            self._remover.remove(Removal(entry=entry, grace_seconds=grace, not_before=due, after_record=not recorded))
         elif self.tracker.sidecars_of(entry):
             # A kept pod must not keep a CPU: the deadline ends its containers and leaves the object.
             self._remover.remove(Removal(entry=entry, sidecars_only=True))
@@ -195,53 +169,59 @@ class KubernetesExecutor:
         """
         if self._no_access:
             return self._no_access
-        try:
-            # Else every attempt would be refused, for a fault that is none of theirs.
-            self._templates.default()
-        except InvalidInput as error:
-            return f"{error.message} {error.hint}"
+        if trouble := self._pods.check():
+            return trouble
         watches = self.watches()
         if watches and all(health.failures >= _TROUBLED for health in watches.values()):
             return next(health.last_error for health in watches.values())
         return self._pace.check()
 
     def unsent(self) -> frozenset[int]:
-        """Attempts whose create waits for a thread, or for a pause to pass."""
-        with self._lock:
-            return frozenset(self._unsent)
+        """Attempts whose create waits for its turn, or for a pause to pass."""
+        return self._creates.unsent()
+
+    def withdraw(self, attempt_ids: Collection[int]) -> list[int]:
+        """Forget those of these creates that were not sent yet, and give them; `launch` may order them again."""
+        gone = [attempt_id for attempt_id in attempt_ids if self._creates.withdraw(attempt_id)]
+        for attempt_id in gone:
+            self.tracker.withdrawn(attempt_id)
+        return gone
+
+    def slowed(self) -> str:
+        """Why fewer creates are sent at once than could be; "": they are not fewer."""
+        return self._pace.slowed()
 
     def close(self) -> None:
         """Stop observing and creating; pods keep running."""
         self._closed.set()
-        self._pace.close()
         self._wake.set()
         for watch in list(self._watches.values()):
             watch.close()
-        self._creates.shutdown(wait=self._settled(), cancel_futures=True)
+        self._creates.close()
         self._remover.close()
         self._mender.close()
         self._recorder.close()
+        self._pods.close()
         for thread in self._threads:
             thread.join()
         self._outbox.close()
         self.client.close()
 
-    def _settled(self) -> bool:
-        """Creates under way get a moment to be answered; one that hangs is not waited for, its intent is kept."""
-        with self._lock:
-            under_way = [future for future in self._queued.values() if not future.cancel()]
-        return not wait(under_way, timeout=_LAST_CREATES_SECONDS).not_done
-
     def probe(self) -> str:
-        """Ask the API server whether we may create pods in our namespace; "" when we may. One call."""
-        try:
-            answer = access(self.client, "create", "pods", self.options.namespace)
-        except KubeError as error:
-            return str(error)
-        if answer.allowed:
-            return ""
-        reason = f": {answer.reason}" if answer.reason else ""
-        return f"execplane may not create pods in namespace {self.options.namespace}{reason}. Check its roles."
+        """Ask the API server whether we may create pods; "" when we may in one of our namespaces: a launch into another
+        one is refused by itself. Mostly one call."""
+        denied = ""
+        for namespace in self.options.all_namespaces:
+            try:
+                answer = access(self.client, "create", "pods", namespace)
+            except KubeError as error:
+                return str(error)
+            if answer.allowed:
+                return ""
+            reason = f": {answer.reason}" if answer.reason else ""
+            said = f"execplane may not create pods in namespace {namespace}{reason}. Check its roles."
+            denied = denied or said
+        return denied
 
     # For pages and reconciliation
 
@@ -256,7 +236,7 @@ class KubernetesExecutor:
 
     @property
     def patience(self) -> Patience:
-        return patience_of(self.options)
+        return self.options.patience
 
     def looks(self) -> Mapping[str, Look]:
         """Each namespace's newest whole list: the watch's own, or the periodic one. Costs no call."""
@@ -278,29 +258,10 @@ class KubernetesExecutor:
         if not self._closed.is_set():
             self._mender.order(repairs)
 
-    # Creates
-
-    def _create(self, intent: Intent) -> None:
-        try:
-            if not self._pace.wait():
-                return
-            with self._lock:
-                self._unsent.discard(intent.attempt_id)
-            fact = launch_one(self.client, intent, self.options, self._clock)
-        except Exception:
-            logger.exception("create of %s/%s", intent.namespace, intent.name)
-            raise
-        finally:
-            with self._lock:
-                self._queued.pop(intent.attempt_id, None)
-        if isinstance(fact, LaunchRefused) and (seconds := asked_to_wait(fact)):
-            self._pace.asked(seconds)
+    def _created(self, fact: LaunchAnswer) -> None:
+        """What came of a create; who was told to stop meanwhile is removed."""
         if self.tracker.answered(fact):
             self._remover.tick()
-
-    def _under_way(self, attempt_id: int) -> bool:
-        with self._lock:
-            return attempt_id in self._queued
 
     # Observing
 
@@ -377,13 +338,3 @@ class KubernetesExecutor:
         self.tracker.listed(namespace, pods, started)
         ago = timedelta(seconds=self._clock.monotonic() - started)
         self._looks.took(namespace, self._clock.now() - ago, started, pods)
-
-
-def in_process(hook: Hook) -> Mutate:
-    """Runs a mutation hook right here; a child process with a time limit can take its place."""
-
-    def mutate(pod: dict[str, object]) -> Mutation:
-        before, after = run_hook(hook, pod)
-        return Mutation(before=before, after=after)
-
-    return mutate

@@ -8,7 +8,7 @@ admission webhooks change specs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -37,17 +37,20 @@ from execplane.pods.ends import diagnosis
 from execplane.pods.identity import PodIdentity, identity_of, read_identity
 from execplane.pods.status import Pod, decode_pod
 
-_ASKED = "asked_to_wait_seconds"
-
 LaunchAnswer = Acknowledged | LaunchRefused
 
+Heard = Callable[[KubeError | None, float], None]
+"""Told how each create was answered, None: with the pod, and when it was sent (monotonic)."""
 
-def launch_one(client: Client, intent: Intent, options: KubernetesOptions, clock: Clock) -> LaunchAnswer:
+
+def launch_one(
+    client: Client, intent: Intent, options: KubernetesOptions, clock: Clock, heard: Heard = lambda error, sent: None
+) -> LaunchAnswer:
     """Create the intent's pod, or find the one that an earlier call made. Never raises a KubeError."""
     error: KubeError | None = None
     for _ in range(options.lost_answer_rounds):
         try:
-            pod = decode_pod(client.create_pod(intent.namespace, intent.body))
+            pod = decode_pod(_post(client, intent, clock, heard))
             return _acknowledged(intent, pod, clock, adopted=False)
         except AlreadyExists:
             pass
@@ -65,6 +68,17 @@ def launch_one(client: Client, intent: Intent, options: KubernetesOptions, clock
             error = error or silent
             break
     return _unanswered(intent, error, options, clock)
+
+
+def _post(client: Client, intent: Intent, clock: Clock, heard: Heard) -> bytes:
+    sent = clock.monotonic()
+    try:
+        made = client.create_pod(intent.namespace, intent.body)
+    except KubeError as error:
+        heard(error, sent)
+        raise
+    heard(None, sent)
+    return made
 
 
 def judge_existing(intent: Intent, pod: Pod, clock: Clock) -> LaunchAnswer:
@@ -108,21 +122,13 @@ def _unanswered(intent: Intent, error: KubeError | None, options: KubernetesOpti
     """Nobody could tell whether the pod exists. The same intent, tried again, will find out."""
     said = error.message if error else "the pod came and went each time it was asked for"
     sentence = f"Whether pod {intent.namespace}/{intent.name} was created is not known yet: {said}"
-    data: dict[str, Any] = {"may_exist": True}
-    if error is not None and error.retry_after_seconds:
-        data[_ASKED] = error.retry_after_seconds
     return LaunchRefused(
         attempt_id=intent.attempt_id,
-        diagnosis=diagnosis(Category.API_UNAVAILABLE, sentence, data=data),
+        diagnosis=diagnosis(Category.API_UNAVAILABLE, sentence, data={"may_exist": True}),
         retry=True,
         at=clock.now(),
         retry_after_seconds=error.retry_after_seconds if error else 0.0,
     )
-
-
-def asked_to_wait(fact: LaunchRefused) -> float:
-    """Seconds that the API server itself asked for; 0 when it did not."""
-    return float(fact.diagnosis.data.get(_ASKED, 0.0))
 
 
 def _refused(intent: Intent, error: KubeError, options: KubernetesOptions, clock: Clock) -> LaunchRefused:
@@ -152,8 +158,6 @@ def explain_refusal(error: KubeError, provenance: Mapping[str, str] | None = Non
     text = error.message
     webhook = _WEBHOOK.search(text)
     data: dict[str, Any] = {"status": error.status, "reason": error.reason}
-    if error.retry_after_seconds:
-        data[_ASKED] = error.retry_after_seconds
     if webhook and not error.retryable:
         data["webhook"] = webhook.group(1)
         sentence = f"Admission webhook {webhook.group(1)} refused the pod: {text}"

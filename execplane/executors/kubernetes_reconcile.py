@@ -20,7 +20,7 @@ from execplane.executors.kubernetes_options import KubernetesOptions
 from execplane.kube.client import Client, list_all, pods_path
 from execplane.kube.errors import KubeError, NotFound, PreconditionFailed
 from execplane.pods.identity import deployment_selector
-from execplane.pods.reconcile import Look, Mend, Patience, Repair, seen_pod
+from execplane.pods.reconcile import Look, Mend, Repair, seen_pod
 from execplane.pods.status import Pod, decode_pod
 
 logger = logging.getLogger(__name__)
@@ -89,23 +89,16 @@ def look_at(client: Client, options: KubernetesOptions, clock: Clock) -> tuple[d
     """List every namespace once, page by page, without an executor; and what could not be read."""
     looks = Looks()
     unseen: list[str] = []
+    selector = deployment_selector(options.deployment_id, options.cluster)
     for namespace in options.all_namespaces:
         at, started = clock.now(), clock.monotonic()
         try:
-            items, _ = list_all(client, pods_path(namespace), label_selector=deployment_selector(options.deployment_id))
+            items, _ = list_all(client, pods_path(namespace), label_selector=selector)
         except KubeError as error:
             unseen.append(f"{namespace}: {error.message}")
             continue
         looks.took(namespace, at, started, [decode_pod(item) for item in items])
     return dict(looks.newest()), "; ".join(unseen)
-
-
-def patience_of(options: KubernetesOptions) -> Patience:
-    return Patience(
-        delete_when_well=options.delete_worker_pods,
-        delete_when_failed=options.delete_worker_pods_on_failure,
-        kept_seconds=options.kept_pods_seconds,
-    )
 
 
 class Mender:

@@ -160,6 +160,12 @@ class Tracker:
                 self._look(entry, seen)
             return entry.stopping
 
+    def withdrawn(self, attempt_id: int) -> None:
+        """Its create never left us, and may be ordered again."""
+        with self._lock:
+            if (entry := self._entries.get(attempt_id)) is not None and entry.phase is Phase.LAUNCHING:
+                self._forget(entry)
+
     def never_created(self, entry: Entry) -> None:
         """A stop came before the create left us."""
         self.missing(entry, "The attempt was stopped before its pod was created.")

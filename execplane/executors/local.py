@@ -24,6 +24,7 @@ from execplane.contract.clock import Clock
 from execplane.contract.executor import Report
 from execplane.contract.observations import Acknowledged, Cleaned, Diagnosis, Fact, Gone, LaunchRefused
 from execplane.contract.process import Exited, Spawn, Spawned, SpawnFailed, ZygoteReport, oom_kills, pid_and_ticks
+from execplane.contract.states import AttemptState
 from execplane.contract.workload import Handle, Intent, WorkerStart, Workload
 from execplane.executors import local_diagnosis
 from execplane.executors.local_children import Child, Children
@@ -111,7 +112,7 @@ class LocalExecutor:
                 self._adopt(handle)
         self._wake()
 
-    def clean(self, handles: Sequence[Handle], *, failed: bool) -> None:
+    def clean(self, handles: Sequence[Handle], *, outcome: AttemptState) -> None:
         with self._lock:
             now = self._clock.now()
             for handle in handles:

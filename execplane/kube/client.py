@@ -9,19 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 import urllib3
-from kubernetes import client as library
-from kubernetes.config import (
-    ConfigException,
-    load_incluster_config,
-    load_kube_config,
-)
-from kubernetes.utils.keepalive import tcp_keepalive_socket_options
+from kubernetes.client.rest import RESTClientObject
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -32,19 +25,15 @@ from urllib3.exceptions import (
 
 from execplane import metrics
 from execplane.contract.clock import Clock, SystemClock
-from execplane.contract.errors import ConfigError
-from execplane.kube.errors import AnswerLost, Expired, KubeError, Unreachable, from_answer
+from execplane.kube.credentials import Credentials
+from execplane.kube.errors import AnswerLost, Expired, KubeError, Unauthorized, Unreachable, distrust, from_answer
 from execplane.kube.options import KubeOptions
 
 Query = Sequence[tuple[str, str]]
 
-_CREDENTIALS_SECONDS = 0.5
-
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-
-_SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 
 
 class ListMeta(msgspec.Struct, rename="camel"):
@@ -68,12 +57,10 @@ class Client:
     def __init__(self, options: KubeOptions, clock: Clock | None = None) -> None:
         self.options = options
         self.clock = clock or SystemClock()
-        configuration = _configuration(options)
-        self.host = str(configuration.host)
-        self._api = library.ApiClient(configuration)
-        # The pool is asked directly: only so do exact bytes go out, and nothing is repeated behind our back.
-        self._pool: urllib3.PoolManager = self._api.rest_client.pool_manager
-        self._known_credentials: tuple[dict[str, str], float] = {}, float("-inf")
+        self.credentials = Credentials(options, self.clock)
+        self._pool_of: Any = self.credentials.configuration
+        self.host = str(self._pool_of.host)
+        self._pool = _pool(self._pool_of)
 
     def request(
         self,
@@ -93,7 +80,7 @@ class Client:
                 data = _read(response, what)
                 status = str(response.status)
                 if response.status >= 300:
-                    raise from_answer(response.status, response.headers, data, what, self.clock.now())
+                    raise self._error(response, data, what)
                 return data
         finally:
             _measure(method, path, status, self.clock.monotonic() - started)
@@ -106,7 +93,7 @@ class Client:
         what = f"GET {path}"
         with self._send("GET", path, query, None, JSON, silence_seconds) as response:
             if response.status >= 300:
-                raise from_answer(response.status, response.headers, _read(response, what), what, self.clock.now())
+                raise self._error(response, _read(response, what), what)
             yield response
 
     def create_pod(self, namespace: str, body: bytes) -> bytes:
@@ -167,15 +154,16 @@ class Client:
         content_type: str,
         timeout_seconds: float | None,
     ) -> Iterator[urllib3.BaseHTTPResponse]:
-        url = self.host + path + (f"?{urlencode(list(query))}" if query else "")
         what = f"{method} {path}"
         read = timeout_seconds if timeout_seconds is not None else self.options.read_timeout_seconds
+        headers = self._headers(content_type if body is not None else "")
+        pool = self._connections()
         try:
-            response = self._pool.request(
+            response = pool.request(
                 method,
-                url,
+                self.host + path + (f"?{urlencode(list(query))}" if query else ""),
                 body=body,
-                headers=self._headers(content_type if body is not None else ""),
+                headers=headers,
                 timeout=urllib3.Timeout(connect=self.options.connect_timeout_seconds, read=read),
                 retries=False,
                 redirect=False,
@@ -194,26 +182,40 @@ class Client:
         headers = {"Accept": f"{JSON}, */*;q=0.5", "User-Agent": "execplane"}
         if content_type:
             headers["Content-Type"] = content_type
-        headers.update(self._credentials())
+        headers.update(self.credentials.headers())
         return headers
 
-    def _credentials(self) -> dict[str, str]:
-        """Renews expired tokens (exec plugin, service-account file) as a side effect, which costs as much as the rest
-        of a create: so not for each of hundreds a second. Threads that come at once both renew, which is harmless."""
-        found, until = self._known_credentials
-        now = self.clock.monotonic()
-        if now < until:
-            return found
-        headers: dict[str, str] = {}
-        try:
-            self._api.update_params_for_auth(headers, [], ["BearerToken"], "", "", None)
-        except (ConfigException, OSError, ValueError) as error:
-            raise Unreachable(
-                f"The credentials for {self.host} could not be renewed: {error}",
-                hint="Check the kubeconfig's exec plugin or the service-account token.",
-            ) from error
-        self._known_credentials = headers, now + _CREDENTIALS_SECONDS
-        return headers
+    def _error(self, response: urllib3.BaseHTTPResponse, data: bytes, what: str) -> KubeError:
+        error = from_answer(response.status, response.headers, data, what, self.clock.now())
+        if isinstance(error, Unauthorized):
+            error.hint = self.credentials.expired() or error.hint
+            self.credentials.refused()
+        return error
+
+    def _connections(self) -> urllib3.PoolManager:
+        """The pool for the credentials at hand: a plugin may have given another client certificate."""
+        now = self.credentials.configuration
+        if now is not self._pool_of:
+            if _transport(now) != _transport(self._pool_of):
+                # Requests under way keep the connections that they have.
+                self._pool, self.host = _pool(now), str(now.host)
+            self._pool_of = now
+        return self._pool
+
+
+def _pool(configuration: Any) -> urllib3.PoolManager:
+    """The library's connections, asked directly: only so do exact bytes go out, and nothing is repeated behind us."""
+    if not configuration.verify_ssl:
+        # Chosen by the operator, and said by `execplane kubernetes check`: not once a request.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
+    return pool
+
+
+def _transport(configuration: Any) -> tuple[Any, ...]:
+    """What a connection is made of."""
+    names = ("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy")
+    return tuple(getattr(configuration, name) for name in names)
 
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -263,13 +265,15 @@ def _read(response: urllib3.BaseHTTPResponse, what: str) -> bytes:
 
 def _no_answer(error: HTTPError, what: str, host: str) -> KubeError:
     """Which of the two it is: nothing was sent, or the answer is missing."""
-    if isinstance(error, NewConnectionError | ConnectTimeoutError | ProxyError):
+    if isinstance(error, ProxyError):
+        return Unreachable(
+            f"The proxy on the way to the API server at {host} does not let us through ({_said(error)}).",
+            hint="Check kubernetes.proxy, the kubeconfig's proxy-url, HTTPS_PROXY and NO_PROXY.",
+        )
+    if isinstance(error, NewConnectionError | ConnectTimeoutError):
         return Unreachable(f"The API server at {host} cannot be reached ({_said(error)}).", hint="It is asked again.")
     if isinstance(error, SSLError):
-        return Unreachable(
-            f"The API server at {host} cannot be trusted ({_said(error)}).",
-            hint="Check certificate-authority in the kubeconfig, and the certificate's names and dates.",
-        )
+        return distrust(error, host)
     return AnswerLost(f"{what}: sent, but no answer came ({_said(error)}).")
 
 
@@ -279,28 +283,3 @@ def _said(error: HTTPError) -> str:
     cause = causes[-1] if causes else error.__cause__ or error
     text = getattr(cause, "strerror", None) or str(cause).rsplit(": ", 1)[-1]
     return text.strip() or type(cause).__name__
-
-
-def _configuration(options: KubeOptions) -> library.Configuration:
-    configuration = library.Configuration()
-    try:
-        if options.in_cluster or (
-            options.in_cluster is None and not options.kubeconfig and _SERVICE_ACCOUNT_TOKEN.exists()
-        ):
-            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        else:
-            load_kube_config(  # type: ignore[no-untyped-call]
-                config_file=options.kubeconfig or None,
-                context=options.context or None,
-                client_configuration=configuration,
-                persist_config=False,
-            )
-    except (ConfigException, OSError) as error:
-        source = options.kubeconfig or "in-cluster" if options.in_cluster else options.kubeconfig or "~/.kube/config"
-        raise ConfigError(
-            f"No usable Kubernetes configuration in {source}: {error}",
-            hint="Set EXECPLANE_KUBERNETES__KUBECONFIG, or run in a pod with a service account.",
-        ) from error
-    configuration.connection_pool_maxsize = options.pool_size
-    configuration.socket_options = tcp_keepalive_socket_options(*options.tcp_keepalive_seconds)
-    return configuration

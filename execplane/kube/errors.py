@@ -7,6 +7,7 @@ apart: did the request leave us (`AnswerLost`: it may have been done) or not (`U
 from __future__ import annotations
 
 import email.utils
+import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -174,3 +175,35 @@ _HINTS = {
     401: "Check the kubeconfig's or the service account's credentials; they may have expired.",
     403: "Compare with the roles that the executor needs.",
 }
+
+
+_EXPIRED, _NOT_YET, _WRONG_NAME = (10, 9, (62, 64))
+"""OpenSSL's verify codes; 62 and 64: the host's name or address is not in the certificate."""
+
+
+def distrust(error: BaseException, host: str) -> Unreachable:
+    """Why the TLS handshake failed, in words, with what to do. Nothing was sent."""
+    cause = next((one for one in (error, *error.args, error.__cause__) if isinstance(one, ssl.SSLError)), None)
+    if not isinstance(cause, ssl.SSLCertVerificationError):
+        said = str(getattr(cause, "reason", None) or cause or error).replace("_", " ").lower()
+        return Unreachable(
+            f"The TLS handshake with the API server at {host} failed ({said}).",
+            hint="Check the server's address, the client certificate of the kubeconfig, and its dates.",
+        )
+    code, words = cause.verify_code, cause.verify_message
+    if code == _EXPIRED:
+        said, hint = (
+            "its certificate, or its authority's, has expired",
+            "Renew it on the server; or is our clock ahead?",
+        )
+    elif code == _NOT_YET:
+        said, hint = "its certificate is not valid yet", "Compare the clocks of server and execplane."
+    elif code in _WRONG_NAME:
+        said = "its certificate is for another name"
+        hint = "Use an address that is in the certificate, or set tls-server-name in the kubeconfig."
+    else:
+        said, hint = (
+            f"its certificate is not signed by an authority we know: {words}",
+            ("Check certificate-authority in the kubeconfig, or kubernetes.ssl_ca_cert."),
+        )
+    return Unreachable(f"The API server at {host} cannot be trusted: {said}.", hint=hint)

@@ -22,8 +22,14 @@ class KubeOptions:
     connect_timeout_seconds: float = 10.0
     read_timeout_seconds: float = 30.0
     """The longest silence within an answer."""
-    tcp_keepalive_seconds: tuple[int, int, int] = (30, 10, 6)
-    """Idle time, interval, count: a dead link is noticed even where nobody reads."""
+    tcp_keepalive_seconds: tuple[int, int, int] | None = (30, 10, 6)
+    """Idle time, interval, count: a dead link is noticed even where nobody reads. None: no keepalive."""
+    verify_ssl: bool = True
+    """False: whoever answers is believed."""
+    ssl_ca_cert: str = ""
+    """File of the authorities to trust; empty: the kubeconfig's or the service account's."""
+    proxy: str = ""
+    """Empty: the kubeconfig's proxy-url, else HTTPS_PROXY and NO_PROXY."""
     watch_timeout_seconds: int = 40
     """The server ends a watch after this long; it sends a bookmark just before, so nothing is missed or re-read."""
     watch_silence_seconds: float = 50.0

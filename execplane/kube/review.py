@@ -16,6 +16,7 @@ import msgspec
 from execplane.contract.clock import Clock
 from execplane.contract.errors import ExecplaneError
 from execplane.contract.messages import LAUNCH_AUDIENCE
+from execplane.kube.asking import Asking
 from execplane.kube.client import Client
 from execplane.kube.errors import AccessDenied, KubeError, NotFound
 
@@ -31,9 +32,15 @@ class Access:
     reason: str = ""
 
 
-def access(client: Client, verb: str, resource: str, namespace: str, subresource: str = "") -> Access:
-    """A SelfSubjectAccessReview."""
-    attributes = {"verb": verb, "resource": resource, "namespace": namespace, "subresource": subresource}
+def access(client: Client, verb: str, resource: str, namespace: str, subresource: str = "", group: str = "") -> Access:
+    """A SelfSubjectAccessReview; namespace "": in all of them."""
+    attributes = {
+        "verb": verb,
+        "group": group,
+        "resource": resource,
+        "namespace": namespace,
+        "subresource": subresource,
+    }
     status = _review(client, "selfsubjectaccessreviews", "authorization", {"resourceAttributes": attributes})
     return Access(allowed=bool(status.get("allowed")), reason=str(status.get("reason") or ""))
 
@@ -73,11 +80,12 @@ class TokenVerifier:
         self._issuer = ""
         self._fetched_at: float | None = None
         self._offline = True
+        self._asking = Asking()
 
     def verify_worker_token(self, token: str) -> PodIdentity:
         """Who the token speaks for. Raises TokenRefused when it speaks for nobody, KubeError when nobody can say."""
         key = self._key(token)
-        return self._verified(token, key) if key is not None else self._reviewed(token)
+        return self._verified(token, key) if key is not None else self._asking(lambda: self._reviewed(token))
 
     def _key(self, token: str) -> jwt.PyJWK | None:
         """The public key that the token names; None when keys cannot be read here and TokenReview must answer."""
@@ -87,7 +95,7 @@ class TokenVerifier:
             raise TokenRefused(f"The launch token is malformed: {error}.") from error
         kid = str(header.get("kid", ""))
         if kid not in self._keys and self._offline and self._may_fetch():
-            self._fetch()
+            self._asking(self._fetch)
         if not self._offline:
             return None
         key = self._keys.get(kid)

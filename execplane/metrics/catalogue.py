@@ -210,6 +210,11 @@ KUBERNETES = (
             AirflowName(name="kubernetes_executor.pod_patching", where=_pods("patch")),
         ),
     ),
+    _gauge(
+        "execplane_kubernetes_creates_at_once",
+        "Creates that the API server is asked for at once: creation_concurrency, or fewer while it is slow or refuses.",
+        "server",
+    ),
     _counter(
         "execplane_kubernetes_watch_restarts_total",
         "Watches that broke, were refused or fell silent, or whose resourceVersion expired, by the error.",

@@ -7,7 +7,7 @@ a hook may well give another result the second time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,13 @@ from execplane.contract.errors import InvalidInput
 from execplane.contract.messages import LAUNCH_AUDIENCE
 from execplane.contract.workload import Intent, Layered, WorkerStart, Workload
 from execplane.pods.fields import BASE
-from execplane.pods.hook import Mutate, apply
-from execplane.pods.identity import identity_annotations, identity_labels, pod_name
+from execplane.pods.hook import HOOK, Mutate, apply
+from execplane.pods.identity import CLUSTER, identity_annotations, identity_labels, pod_name
 from execplane.pods.lessons import LessonOptions, with_lessons
 from execplane.pods.merge import Layer, merge
+from execplane.pods.policy import PodPolicy, demand
 from execplane.pods.stamp import IDENTITY, Stamper
-from execplane.pods.tree import Node, plain_object, plant, provenance
+from execplane.pods.tree import Node, below, plain, plain_object, plant, provenance
 from execplane.pods.validate import check_layer, check_pod
 
 TOKEN_VOLUME = "execplane-token"  # noqa: S105 - a name
@@ -38,11 +39,15 @@ class BuildOptions:
 
     namespace: str = "default"
     namespaces: tuple[str, ...] = ()
-    """The only namespaces a layer may wish for besides `namespace`: those that are watched."""
+    """The only namespaces a layer may wish for besides `namespace` and what a rule gives to its task."""
+    rule_namespaces: tuple[str, ...] = ()
+    """What rules give to some task: the operators' mutation hook may wish for these, too."""
     image: str = ""
     """Image of `base` where no layer names one."""
     version: str = ""
     """execplane's version, for the label."""
+    cluster: str = ""
+    """The named cluster, for its label; empty: the executor `kubernetes`."""
     worker_args: tuple[str, ...] = ("python", "-m", "execplane.worker")
     """How the worker is started; its WorkerStart as JSON is appended."""
     allow_command: bool = True
@@ -51,6 +56,8 @@ class BuildOptions:
     """Address of an attempt's page, with {attempt_id} in it; empty: no annotation."""
     token_expiration_seconds: int = 3600
     lessons: LessonOptions = field(default_factory=LessonOptions)
+    policies: tuple[PodPolicy, ...] = ()
+    """What every pod must keep to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,21 +90,24 @@ def build_pod(
 ) -> Built:
     """The pod of this attempt. The first layer is the template (already checked); the others are checked here.
 
-    Raises InvalidInput, naming field, layer and what to write instead, when they make nothing launchable.
+    Raises InvalidInput, naming field, layer and what to write instead, when they make nothing launchable, or
+    nothing that the operators' policies allow.
     """
     for layer in layers[1:]:
         check_layer(layer)
     tree = with_lessons(_with_image(merge(layers).tree, options), workload, options.lessons)
-    tree, overruled = _stamped(tree, workload, options)
+    given = _given_by_rules(layers)
+    tree, overruled = _stamped(tree, workload, options, given)
+    overruled = [*_lost_to_rules(layers), *overruled]
     if mutate is not None:
         # The hook sees the pod as it will be sent, identity included: hooks choose by dag_id, as they did in Airflow.
         tree = apply(tree, mutate(plain_object(tree)))
-        tree, again = _stamped(tree, workload, options)
+        tree, again = _stamped(tree, workload, options, given)
         overruled += again
     check_pod(tree)
     _check_containers(tree)
     pod = plain_object(tree)
-    return Built(
+    built = Built(
         pod=pod,
         body=canonical_json(pod),
         namespace=tree.text("metadata", "namespace"),
@@ -106,6 +116,13 @@ def build_pod(
         overruled=tuple(overruled),
         template_rev=hashlib.sha256(canonical_json(layers[0].pod)).hexdigest()[:12],
     )
+    keep_to_policies(built, options)
+    return built
+
+
+def keep_to_policies(built: Built, options: BuildOptions) -> None:
+    """Raises PolicyViolation, whichever layer it was."""
+    demand(built.pod, built.namespace, built.provenance, options.policies)
 
 
 def build_intent(built: Built, workload: Workload, cluster: str = "") -> Intent:
@@ -116,6 +133,7 @@ def build_intent(built: Built, workload: Workload, cluster: str = "") -> Intent:
         namespace=built.namespace,
         name=built.name,
         cluster=cluster,
+        priority=workload.priority,
         body=built.body,
         provenance=built.provenance,
         overruled=built.overruled,
@@ -143,8 +161,10 @@ def attempt_url(workload: Workload, options: BuildOptions) -> str:
     return options.attempt_url.format(attempt_id=workload.attempt_id) if options.attempt_url else ""
 
 
-def _stamped(tree: Node, workload: Workload, options: BuildOptions) -> tuple[Node, list[Layered]]:
-    namespace = _namespace(tree, options)
+def _stamped(
+    tree: Node, workload: Workload, options: BuildOptions, given: frozenset[str]
+) -> tuple[Node, list[Layered]]:
+    namespace = _namespace(tree, options, given)
     _check_command(tree, options)
     stamp = Stamper(tree)
     stamp.top("apiVersion", "v1")
@@ -152,7 +172,10 @@ def _stamped(tree: Node, workload: Workload, options: BuildOptions) -> tuple[Nod
     stamp.remove_server_fields()
     stamp.metadata("name", pod_name(workload.key, workload.deployment_id))
     stamp.metadata("namespace", namespace)
-    stamp.entries("labels", identity_labels(workload, options.version))
+    stamp.entries("labels", identity_labels(workload, options.version, options.cluster))
+    if not options.cluster:
+        # A pod that carried it would be hidden from its own executor.
+        stamp.without_entry("labels", CLUSTER)
     stamp.entries("annotations", identity_annotations(workload, attempt_url(workload, options)))
     stamp.spec("restartPolicy", "Never")
     # Per-container restarts would run the task again in the same pod, whatever the pod's own policy says.
@@ -182,16 +205,49 @@ def _token_volume(options: BuildOptions) -> dict[str, Any]:
     return {"name": TOKEN_VOLUME, "projected": {"sources": [{"serviceAccountToken": token}]}}
 
 
-def _namespace(tree: Node, options: BuildOptions) -> str:
-    """The layers' (and the hook's) wish, when it is one that is watched; else the deployment's."""
+def _given_by_rules(layers: Sequence[Layer]) -> frozenset[str]:
+    """Namespaces that operators' rules give to this task."""
+    wishes = ((layer.pod.get("metadata") or {}).get("namespace") for layer in layers if layer.rule)
+    return frozenset(str(wish) for wish in wishes if wish)
+
+
+def _lost_to_rules(layers: Sequence[Layer]) -> list[Layered]:
+    """What DAG and task said otherwise than a binding rule."""
+    lost = [each for layer in layers for each in layer.overruled]
+    binding = [layer for layer in layers if layer.binding]
+    if binding:
+        free = merge([layer for layer in layers if not layer.binding]).tree
+        for layer in binding:
+            lost += _clashes(free, plant(layer.pod, layer.name), layers[0].name)
+    return lost
+
+
+def _clashes(said: Node, rule: Node, template: str, path: str = "") -> Iterator[Layered]:
+    for name, wanted in rule.fields.items():
+        known, where = said.fields.get(name), below(path, name)
+        if known is None:
+            continue
+        if isinstance(wanted.value, dict):
+            yield from _clashes(known, wanted, template, where)
+        elif known.layer != template and known.value not in (None, "") and known.value != wanted.value:
+            yield Layered(path=where, layer=known.layer, wanted=plain(known))
+
+
+def _namespace(tree: Node, options: BuildOptions, given: frozenset[str]) -> str:
+    """The layers' (and the hook's) wish, when it is one that is watched; else the deployment's.
+
+    What a rule gives to one team is no other's to choose: its Secrets are there.
+    """
     wish = tree.get("metadata", "namespace")
     if wish is None or not wish.value:
         return options.namespace
-    allowed = {options.namespace, *options.namespaces}
+    allowed = {options.namespace, *options.namespaces, *given}
+    if wish.layer == HOOK:
+        allowed |= {*options.rule_namespaces}
     if wish.value not in allowed:
         raise InvalidInput(
             f"metadata.namespace is {wish.value!r} (set by {wish.layer}), where this deployment does not run pods.",
-            hint=f"Use one of: {', '.join(sorted(allowed))}; or add it to the executor's namespaces.",
+            hint=f"Use one of: {', '.join(sorted(allowed))}; or have it added to kubernetes.namespaces.",
         )
     return str(wish.value)
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from execplane.contract.keys import NOT_MAPPED
 from execplane.contract.workload import Workload
-from execplane.pods.build import BuildOptions, Built, attempt_url, build_pod, canonical_json, start_argument
+from execplane.pods.build import (
+    BuildOptions,
+    Built,
+    attempt_url,
+    build_pod,
+    canonical_json,
+    keep_to_policies,
+    start_argument,
+)
 from execplane.pods.fields import BASE
 from execplane.pods.hook import Mutate
 from execplane.pods.identity import identity_annotations, identity_labels, pod_name
@@ -33,21 +41,23 @@ class _Known:
 class PodBuilder:
     """`build_pod` with a memory; the same result. For one thread."""
 
-    def __init__(self, options: BuildOptions, mutate: Mutate | None = None) -> None:
+    def __init__(self, options: BuildOptions) -> None:
         self._options = options
-        self._mutate = mutate
         self._known: dict[tuple[bytes, bool], _Known] = {}
 
-    def build(self, workload: Workload, layers: Sequence[Layer]) -> Built:
+    def build(self, workload: Workload, layers: Sequence[Layer], mutate: Mutate | None = None) -> Built:
         """The attempt's pod. Raises InvalidInput as `build_pod` does."""
-        if self._mutate is not None or workload.avoid_nodes or workload.oom_kills:
+        if mutate is not None or workload.avoid_nodes or workload.oom_kills:
             # A hook may look at anything, and each task learns from its own attempts: nothing is known of another.
-            return build_pod(workload, layers, self._options, self._mutate)
+            return build_pod(workload, layers, self._options, mutate)
         mapped = workload.key.task.map_index != NOT_MAPPED
-        key = canonical_json([(layer.name, layer.pod) for layer in layers]), mapped
+        key = canonical_json([(layer.name, layer.pod, layer.overruled) for layer in layers]), mapped
         known = self._known.get(key)
         if known is not None:
-            return _again(known, workload, self._options)
+            again = _again(known, workload, self._options)
+            # Policies look at labels, and identity's differ between attempts.
+            keep_to_policies(again, self._options)
+            return again
         built = build_pod(workload, layers, self._options)
         if _identity_is_all_ours(built, workload, self._options):
             self._remember(key, built)
@@ -67,7 +77,7 @@ def _identity_is_all_ours(built: Built, workload: Workload, options: BuildOption
     """Whether identity alone set each value that another attempt has different."""
     annotations = identity_annotations(workload, attempt_url(workload, options))
     entries = {
-        *(below("metadata.labels", name) for name in identity_labels(workload, options.version)),
+        *(below("metadata.labels", name) for name in identity_labels(workload, options.version, options.cluster)),
         *(below("metadata.annotations", name) for name in annotations),
     }
     start = f"spec.containers[{_base_at(built.pod)}].args[{len(options.worker_args)}]"
@@ -82,7 +92,7 @@ def _again(known: _Known, workload: Workload, options: BuildOptions) -> Built:
     metadata = {
         **pod["metadata"],
         "name": name,
-        "labels": {**pod["metadata"]["labels"], **identity_labels(workload, options.version)},
+        "labels": {**pod["metadata"]["labels"], **identity_labels(workload, options.version, options.cluster)},
         "annotations": {
             **pod["metadata"]["annotations"],
             **identity_annotations(workload, attempt_url(workload, options)),

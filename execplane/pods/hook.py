@@ -24,7 +24,7 @@ class Mutation:
 
 
 Mutate = Callable[[dict[str, Any]], Mutation]
-"""Runs the hook on a raw pod. Raises InvalidInput when the hook raises. The seam for a child process."""
+"""Runs the hooks on a raw pod. Raises InvalidInput when one raises, NotYet while none can be run."""
 
 _NAMES = ("name", "mountPath", "devicePath", "topologyKey", "uid")
 """Fields that tell a list's items apart, the first that all items have with different values."""

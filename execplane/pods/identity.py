@@ -23,6 +23,8 @@ PREFIX = "execplane.io/"
 DEPLOYMENT = PREFIX + "deployment"
 INCARNATION = PREFIX + "incarnation"
 VERSION = PREFIX + "version"
+CLUSTER = PREFIX + "cluster"
+"""Of pods that the executor of a named cluster made; those of the executor `kubernetes` have none."""
 ATTEMPT_NO = PREFIX + "attempt-no"
 ATTEMPT_ID = PREFIX + "attempt-id"
 ATTEMPT_URL = PREFIX + "attempt-url"
@@ -75,7 +77,7 @@ def safe_label(value: str) -> str:
     return f"{kept}-{digest}" if kept else digest
 
 
-def identity_labels(workload: Workload, version: str) -> dict[str, str]:
+def identity_labels(workload: Workload, version: str, cluster: str = "") -> dict[str, str]:
     """Labels to select pods by; Airflow's, and ours."""
     task = workload.key.task
     labels = {
@@ -90,6 +92,8 @@ def identity_labels(workload: Workload, version: str) -> dict[str, str]:
     }
     if task.map_index != NOT_MAPPED:
         labels["map_index"] = str(task.map_index)
+    if cluster:
+        labels[CLUSTER] = safe_label(cluster)
     return labels
 
 
@@ -113,9 +117,10 @@ def identity_annotations(workload: Workload, attempt_url: str = "") -> dict[str,
     return annotations
 
 
-def deployment_selector(deployment_id: str) -> str:
-    """The label selector of all pods of this deployment."""
-    return f"{DEPLOYMENT}={safe_label(deployment_id)}"
+def deployment_selector(deployment_id: str, cluster: str = "") -> str:
+    """The label selector of all pods that one executor of this deployment makes: two may share a namespace."""
+    whose = f"{CLUSTER}={safe_label(cluster)}" if cluster else f"!{CLUSTER}"
+    return f"{DEPLOYMENT}={safe_label(deployment_id)},{whose}"
 
 
 def read_identity(pod: Mapping[str, Any]) -> PodIdentity | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from execplane.contract.errors import InvalidInput
+from execplane.contract.errors import InvalidInput, Unavailable
 from execplane.contract.executor_config import HOLD_ON_FAILURE
-from execplane.contract.workload import Workload
+from execplane.contract.workload import Layered, Workload
 from execplane.pods.fields import BASE
 from execplane.pods.legacy import GPU, LEGACY_KEY, translate
 from execplane.pods.merge import Layer
 from execplane.pods.nearest import nearest
+from execplane.pods.rules import PodRule, matching, rule_layers
 
 TEMPLATE = "template"
 DAG = "dag"
@@ -26,18 +28,32 @@ _TEMPLATE_FILE = "pod_template_file"
 _KNOWN = (*_OVERRIDES, _TEMPLATE_FILE, HOLD_ON_FAILURE, LEGACY_KEY)
 
 
-def layers_of(workload: Workload, template: Layer, load_template: LoadTemplate) -> list[Layer]:
-    """template <- DAG default <- task `resources` <- task override. A `pod_template_file` replaces the template."""
+def layers_of(
+    workload: Workload, template: Layer, load_template: LoadTemplate, rules: Sequence[PodRule] = ()
+) -> list[Layer]:
+    """template <- rules <- DAG default <- task `resources` <- task override <- binding rules.
+
+    A `pod_template_file` replaces the template: a rule's, then the DAG's, then the task's; a binding rule's stays.
+    Raises InvalidInput for what authors got wrong, Unavailable for a rule's template that cannot be used.
+    """
     task_id = workload.key.task.task_id
     sources = (
         (DAG, f"executor_config of DAG {workload.key.task.dag_id}", workload.dag_executor_config),
         (TASK, f"executor_config of task {task_id}", workload.executor_config),
     )
+    found = matching(rules, workload)
+    by_rule = next((rule for rule in found if rule.pod_template_file), None)
+    if by_rule is not None:
+        template = _template_of(by_rule, load_template)
     overrides: list[Layer] = []
     for name, source, config in sources:
         _check_keys(config, source)
         if path := config.get(_TEMPLATE_FILE):
-            template = load_template(str(path))
+            if by_rule is not None and by_rule.binding:
+                lost = Layered(path=_TEMPLATE_FILE, layer=name, wanted=str(path))
+                template = replace(template, overruled=(*template.overruled, lost))
+            else:
+                template = load_template(str(path))
         if name == TASK and workload.resources:
             overrides.append(
                 Layer(
@@ -49,7 +65,17 @@ def layers_of(workload: Workload, template: Layer, load_template: LoadTemplate) 
         if config.get(LEGACY_KEY):
             overrides.append(Layer(name=name, source=source, pod=translate(config[LEGACY_KEY])))
         overrides.extend(_override(name, source, config))
-    return [template, *overrides]
+    by_rules = rule_layers(found)
+    free = [layer for layer in by_rules if not layer.binding]
+    return [template, *free, *overrides, *(layer for layer in by_rules if layer.binding)]
+
+
+def _template_of(rule: PodRule, load_template: LoadTemplate) -> Layer:
+    try:
+        return load_template(rule.pod_template_file)
+    except InvalidInput as error:
+        # The operators' fault, not the author's: it is theirs to mend, and costs the task no try.
+        raise Unavailable(f"{rule.layer} of kubernetes.rules: {error.message}", hint=error.hint) from error
 
 
 def _override(name: str, source: str, config: Mapping[str, Any]) -> list[Layer]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from execplane.contract.workload import Layered
 from execplane.pods.fields import BASE, POD, Merge, Rule
 from execplane.pods.tree import Node, equal, plain, plain_object, plant, provenance, without_nulls
 
@@ -24,6 +25,12 @@ class Layer:
     pod: dict[str, Any]
     source: str = ""
     """Where it came from, for errors: a file, "executor_config of task x"."""
+    rule: bool = False
+    """An operator's rule: the namespace it names needs no permission."""
+    binding: bool = False
+    """Laid over what authors say; what of theirs it changes is reported."""
+    overruled: tuple[Layered, ...] = ()
+    """What gave way to this layer before any merging: another template."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.source})" if self.source else self.name

@@ -7,8 +7,9 @@ attempt has ended, or is another pod's, or is not in the ledger although the led
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -161,6 +162,16 @@ class Patience:
     delete_when_failed: bool = False
     kept_seconds: float = 0.0
     """How long a pod is kept that the policy keeps; 0: as long as the cluster keeps it."""
+    kept_by_outcome: Mapping[AttemptState, float] = field(default_factory=dict)
+    """Seconds for single outcomes, whatever the three above say; 0: not at all."""
+
+    def kept_for_seconds(self, outcome: AttemptState) -> float:
+        """How long a pod stays after its attempt ended so; 0: not at all, infinity: as long as the cluster keeps it."""
+        if outcome in self.kept_by_outcome:
+            return self.kept_by_outcome[outcome]
+        if self.delete_when_failed if outcome in FAILED else self.delete_when_well:
+            return 0.0
+        return self.kept_seconds or math.inf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -313,18 +324,18 @@ def _unreported(pod: PodSeen, patience: Patience, now: datetime) -> Finding | No
 
 
 def _left_over(pod: PodSeen, row: Believed, patience: Patience, now: datetime) -> Finding | None:
-    delete = patience.delete_when_failed if row.state in FAILED else patience.delete_when_well
+    kept_seconds = patience.kept_for_seconds(row.state)
     if not pod.finished:
         if not _older(row.ended_at, patience.ended_seconds, now):
             return None
         said = f"Its attempt ended as {row.state}, and it runs on."
-        return _finding(Kind.UNDEAD, Mend.DELETE if delete else Mend.END, pod, said)
-    if delete and _older(row.ended_at, patience.ended_seconds, now):
+        return _finding(Kind.UNDEAD, Mend.END if kept_seconds else Mend.DELETE, pod, said)
+    if not kept_seconds and _older(row.ended_at, patience.ended_seconds, now):
         said = f"Its attempt ended as {row.state}, and the deletion policy does not keep such pods."
         return _finding(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE, pod, said)
-    kept = timedelta(seconds=patience.kept_seconds)
-    if not delete and kept and _older(row.ended_at, patience.kept_seconds, now):
-        said = f"Its attempt ended as {row.state}, and such pods are kept for {_words(kept)}."
+    if 0 < kept_seconds < math.inf and _older(row.ended_at, kept_seconds, now):
+        kept = _words(timedelta(seconds=kept_seconds))
+        said = f"Its attempt ended as {row.state}, and such pods are kept for {kept}."
         return _finding(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE, pod, said)
     return None
 
@@ -375,9 +386,10 @@ def _older(moment: datetime | None, seconds: float, now: datetime) -> bool:
 
 
 def _words(span: timedelta) -> str:
-    minutes = int(span.total_seconds() // 60)
+    seconds = int(span.total_seconds())
+    minutes = seconds // 60
     if minutes < 120:
-        return f"{max(minutes, 1)} min"
+        return f"{minutes} min" if minutes > 1 else f"{seconds} s"
     return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
 
 

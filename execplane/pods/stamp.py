@@ -60,6 +60,14 @@ class Stamper:
             entries = self._with(entries, key, value, below(f"metadata.{name}", key))
         self._put("metadata", Node({**metadata.fields, name: entries}, metadata.layer))
 
+    def without_entry(self, name: str, key: str) -> None:
+        """No such entry in metadata.labels or metadata.annotations."""
+        metadata = self._part("metadata")
+        entries = metadata.get(name)
+        if entries is not None:
+            kept = self._without(entries, key, below(f"metadata.{name}", key))
+            self._put("metadata", Node({**metadata.fields, name: kept}, metadata.layer))
+
     def spec(self, name: str, value: Any) -> None:
         self._put("spec", self._with(self._part("spec"), name, value, f"spec.{name}"))
 

@@ -10,7 +10,7 @@ import msgspec
 
 from execplane.contract.dag import DagSpec, GroupSpec, ParamSpec, TaskSpec, TimetableSpec, XComRef
 from execplane.contract.errors import DagImportError
-from execplane.contract.executor_config import HOLD_ON_FAILURE
+from execplane.contract.executor_config import HOLD_ON_FAILURE, LOCAL_EXECUTORS
 from execplane.sdk import accepting, checks, executor_config, parameters, resources, scope, timetables, xcom_arg
 from execplane.sdk.dags import DAG
 from execplane.sdk.exceptions import AirflowDagCycleException, ParamValidationError
@@ -19,8 +19,6 @@ from execplane.sdk.operator import BaseOperator
 from execplane.sdk.options import Defaults
 from execplane.sdk.params import ParamsDict
 
-WITH_CONTAINERS = "kubernetes"
-"""The executor that makes containers."""
 _BY_NAME = {row.name: row for row in parameters.OPERATOR}
 _DAG_BY_NAME = {row.name: row for row in parameters.DAG}
 
@@ -224,14 +222,15 @@ def _refuse_hold_without_container(dag: DAG, task: TaskSpec, defaults: Defaults)
     held = task.executor_config.get(HOLD_ON_FAILURE, dag.executor_config.get(HOLD_ON_FAILURE))
     if not defaults.executors or not held:
         return
-    likely = task.executor or (defaults.executors[0] if task.queue in ("", "default") else WITH_CONTAINERS)
-    if likely != WITH_CONTAINERS or WITH_CONTAINERS not in defaults.executors:
+    with_containers = [name for name in defaults.executors if name not in LOCAL_EXECUTORS]
+    by_queue = with_containers if task.queue not in ("", "default") else []
+    likely = task.executor or next(iter(by_queue), defaults.executors[0])
+    if likely not in with_containers:
         raise _wrong(
             dag,
             task.line,
-            f"the task {task.task_id!r} has {HOLD_ON_FAILURE}, and the executor {task.executor or likely!r} has no "
-            "container to hold",
-            f"Remove it, or give the task executor={WITH_CONTAINERS!r}.",
+            f"the task {task.task_id!r} has {HOLD_ON_FAILURE}, and the executor {likely!r} has no container to hold",
+            f"Remove it, or give the task executor={next(iter(with_containers), 'kubernetes')!r}.",
         )
 
 

@@ -57,14 +57,18 @@ def candidates(
     limit: int,
     full_pools: Sequence[str] = (),
     full_dags: Sequence[str] = (),
+    held_clusters: Sequence[str] = (),
+    held_namespaces: Sequence[str] = (),
     after: Candidate | None = None,
 ) -> list[Candidate]:
-    """Queued attempts by priority, then age, without those that a full pool or DAG blocks; those behind `after`.
+    """Queued attempts by priority, then age, without those that a full pool or DAG blocks, nor those of which it is
+    known that their pods would come into one of these places; those behind `after`.
 
     Reads attempt_active.
     """
-    if full_pools or full_dags or after is not None:
+    if full_pools or full_dags or held_clusters or held_namespaces or after is not None:
         rows = _queued(executor).exclude(pool__in=full_pools).exclude(dag_id__in=full_dags)
+        rows = rows.exclude(cluster__in=held_clusters).exclude(namespace__in=held_namespaces)
         if after is not None:
             behind = Q(priority__lt=after.priority) | Q(priority=after.priority, pk__gt=after.attempt_id)
             rows = rows.filter(behind, priority__lte=after.priority)
@@ -171,6 +175,7 @@ class LaunchRow:
     pool: str
     dag_version_id: int
     bundle: str
+    priority: int
 
 
 def launch_rows(attempt_ids: Sequence[int]) -> list[LaunchRow]:
@@ -187,8 +192,11 @@ def launch_rows(attempt_ids: Sequence[int]) -> list[LaunchRow]:
             pool=pool,
             dag_version_id=version,
             bundle=bundle,
+            priority=priority,
         )
-        for pk, dag_id, run_id, task_id, map_index, attempt_no, try_number, queue, pool, version, bundle, _ in rows
+        for pk, dag_id, run_id, task_id, map_index, attempt_no, try_number, queue, pool, version, bundle, priority in (
+            rows
+        )
     ]
 
 
@@ -222,11 +230,12 @@ _HANDLE_FIELDS = (
     "cluster",
     "pod_uid",
     "intent_sha256",
+    "priority",
 )
 
 
 def _handle(row: tuple[object, ...], *, with_body: bool = False) -> Handle:
-    pk, dag_id, run_id, task_id, map_index, attempt_no, namespace, name, cluster, uid, digest = row
+    pk, dag_id, run_id, task_id, map_index, attempt_no, namespace, name, cluster, uid, digest, priority = row
     return Handle(
         attempt_id=pk,  # type: ignore[arg-type]
         key=AttemptKey(
@@ -236,6 +245,7 @@ def _handle(row: tuple[object, ...], *, with_body: bool = False) -> Handle:
         namespace=str(namespace),
         name=str(name or ""),
         cluster=str(cluster),
+        priority=priority,  # type: ignore[arg-type]
         uid=str(uid),
         body=blob_rows.get(str(digest)) if with_body and digest else b"",
     )
@@ -263,11 +273,11 @@ def _stopping(limit: int) -> Select:
     return Select(lambda: rows.order_by("pk").values_list(*_HANDLE_FIELDS)[:limit])
 
 
-def to_clean(executor: str, *, now: datetime, after_id: int = 0, limit: int = 500) -> list[tuple[Handle, bool]]:
-    """Ended attempts whose pod or process is not cleaned up, with whether they failed, a page at a time by id. A hold
+def to_clean(executor: str, *, now: datetime, after_id: int = 0, limit: int = 500) -> list[tuple[Handle, AttemptState]]:
+    """Ended attempts whose pod or process is not cleaned up, with how they ended, a page at a time by id. A hold
     keeps one only while there is something alive to look into. Reads attempt_to_clean."""
     found = _to_clean(limit)(executor=executor, after_id=after_id, now=now)
-    return [(_handle(row[:-1]), row[-1] in (AttemptState.FAILED, AttemptState.CANCELLED)) for row in found]
+    return [(_handle(row[:-1]), AttemptState(row[-1])) for row in found]
 
 
 @cache

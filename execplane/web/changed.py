@@ -19,6 +19,8 @@ _PAGES = {
     "drift": "drift",
     "executor": "drift",
     "deadlines": "loops",
+    "hold": "holds",
+    "waves": "holds",
 }
 
 

@@ -44,7 +44,8 @@ async function ask(href) {
   if (!dialog.firstElementChild) return;
   if (!dialog.open) dialog.showModal();
   (dialog.querySelector("[autofocus], .dialog-body input:not([type=hidden]), .dialog-body select, .dialog-body textarea") ||
-    dialog.querySelector(".dialog-foot button"))?.focus();
+    // Enter on a dialog that has just opened must not do what cannot be undone.
+    dialog.querySelector(".dialog-foot button:not(.danger)") || dialog.querySelector(".dialog-foot [data-close]"))?.focus();
 }
 
 function click(event) {

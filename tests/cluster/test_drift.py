@@ -14,7 +14,7 @@ from execplane.actions import drift as verbs
 from execplane.actions.actor import Actor
 from execplane.contract.clock import SystemClock
 from execplane.contract.dag import DagSpec, TaskSpec
-from execplane.contract.states import TaskState
+from execplane.contract.states import AttemptState, TaskState
 from execplane.contract.workload import Intent
 from execplane.executors.driver.loop import DriverLoop, DriverOptions
 from execplane.executors.driver.workloads import Deployed
@@ -179,6 +179,26 @@ def test_what_nobody_wants_any_more_is_deleted_and_what_others_want_is_not(
 
 def all_found() -> tuple[DriftRow, ...]:
     return drift.findings(resolved=True).rows
+
+
+def test_a_kept_pod_goes_when_its_outcomes_time_is_over_also_after_a_restart(
+    stage: Callable[..., Scene], cluster: Cluster
+) -> None:
+    scene = stage("fails", delete_worker_pods_on_failure=True, kept_seconds_by_outcome={AttemptState.FAILED: 4.0})
+    scene.until(lambda: scene.attempt("fails").cleaned_at)
+    kept = scene.attempt("fails")
+    # Whoever drives next knows of it only from the ledger and the cluster.
+    scene.loop.close()
+
+    def deleted() -> DriftRow | None:
+        return next((one for one in all_found() if one.pod_name == kept.pod_name and one.resolved_at), None)
+
+    row = scene.until(deleted)
+    assert row.kind == "finished_past_its_time"
+    assert "such pods are kept for 4 s" in row.sentence
+    assert kept.ended_at is not None
+    assert (row.first_seen - kept.ended_at).total_seconds() > 4.0
+    scene.until(lambda: str(kept.pod_name) not in cluster.kubectl("get", "pods", f"--namespace={scene.namespace}"))
 
 
 def test_a_pod_deleted_by_hand_while_the_watch_is_deaf_ends_its_attempt_and_stands_among_the_findings(

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from execplane.contract.observations import Acknowledged, Cleaned, Gone, Progress
+from execplane.contract.states import AttemptState
 from execplane.kube.errors import PreconditionFailed
 from tests.cluster.conftest import NOWHERE, SLEEP, Start, pod_of
 from tests.cluster.kube_proxy import KubeProxy
@@ -87,7 +88,7 @@ def test_a_kept_pod_does_not_keep_its_sidecar(cluster: Cluster, namespace: str, 
     found = pod_of(cluster, intent)
     assert found is not None
     assert found["status"]["phase"] == "Running"
-    executor.clean([handle_of(intent, gone.uid)], failed=True)
+    executor.clean([handle_of(intent, gone.uid)], outcome=AttemptState.FAILED)
     assert facts.wait(Cleaned, intent.attempt_id).kept
 
     def all_ended() -> bool:
@@ -107,7 +108,7 @@ def test_a_failed_pod_is_deleted_when_the_policy_says_so(cluster: Cluster, names
     intent = executor.build(workload(namespace, "false"))
     executor.launch([intent])
     gone = facts.wait(Gone, intent.attempt_id)
-    executor.clean([handle_of(intent, gone.uid)], failed=True)
+    executor.clean([handle_of(intent, gone.uid)], outcome=AttemptState.FAILED)
     facts.wait(Cleaned, intent.attempt_id)
     assert pod_of(cluster, intent) is None
 
@@ -117,7 +118,7 @@ def test_a_clean_up_waits_for_the_end_of_a_container_that_has_reported_its_own(n
     intent = executor.build(workload(namespace, "sh", "-c", "sleep 2; exit 0"))
     executor.launch([intent])
     eventually(lambda: any(fact.started_at for fact in facts.of(Progress, intent.attempt_id)), 60)
-    executor.clean([handle_of(intent, facts.of(Acknowledged, intent.attempt_id)[0].uid)], failed=False)
+    executor.clean([handle_of(intent, facts.of(Acknowledged, intent.attempt_id)[0].uid)], outcome=AttemptState.SUCCESS)
     gone = facts.wait(Gone, intent.attempt_id)
     assert (gone.finished, gone.diagnosis.exit_code) == (True, 0)
     assert not facts.wait(Cleaned, intent.attempt_id).kept
@@ -128,5 +129,32 @@ def test_a_container_that_does_not_end_is_deleted_all_the_same(namespace: str, s
     intent = executor.build(workload(namespace, *SLEEP))
     executor.launch([intent])
     uid = facts.wait(Acknowledged, intent.attempt_id).uid
-    executor.clean([handle_of(intent, uid)], failed=False)
+    executor.clean([handle_of(intent, uid)], outcome=AttemptState.SUCCESS)
     facts.wait(Cleaned, intent.attempt_id)
+
+
+def test_each_outcome_is_deleted_or_kept_by_its_own_time(cluster: Cluster, namespace: str, start: Start) -> None:
+    own = {AttemptState.CANCELLED: 0.0, AttemptState.SUCCESS: 3600.0}
+    executor, facts = start(delete_worker_pods=True, delete_worker_pods_on_failure=False, kept_seconds_by_outcome=own)
+    kept = {AttemptState.SUCCESS: True, AttemptState.FAILED: True, AttemptState.SKIPPED: False}
+    wanted = {**kept, AttemptState.CANCELLED: False}
+    intents = {outcome: executor.build(workload(namespace, "true")) for outcome in wanted}
+    executor.launch(list(intents.values()))
+    for outcome, intent in intents.items():
+        executor.clean([handle_of(intent, facts.wait(Gone, intent.attempt_id).uid)], outcome=outcome)
+    for intent in intents.values():
+        facts.wait(Cleaned, intent.attempt_id)
+    there = {outcome: pod_of(cluster, intent) is not None for outcome, intent in intents.items()}
+    assert there == wanted
+
+
+def test_the_grace_period_of_a_clean_up_is_the_settings_and_not_the_pods(
+    cluster: Cluster, namespace: str, start: Start
+) -> None:
+    executor, facts = start(delete_grace_seconds=1)
+    deaf = {"name": "deaf", "image": Cluster.base_image, "command": ["sh", "-c", "trap '' TERM; sleep 600"]}
+    intent = executor.build(workload(namespace, "true", sidecars=[deaf], spec={"terminationGracePeriodSeconds": 3600}))
+    executor.launch([intent])
+    gone = facts.wait(Gone, intent.attempt_id)
+    executor.clean([handle_of(intent, gone.uid)], outcome=AttemptState.SUCCESS)
+    eventually(lambda: pod_of(cluster, intent) is None, 120, on_failure=lambda: cluster.dump(namespace))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from execplane.contract.flight import unpack
 from execplane.contract.observations import Acknowledged, Cleaned, Gone, Progress, Recorded
+from execplane.contract.states import AttemptState
 from tests.cluster.conftest import SLEEP, Start, pod_of
 from tests.cluster.kube_workloads import handle_of, workload
 from tests.parts.eventually import eventually
@@ -19,7 +20,7 @@ def test_a_failed_pod_is_recorded_whole_before_our_own_delete(cluster: Cluster, 
     executor.launch([intent])
     gone = facts.wait(Gone, intent.attempt_id)
 
-    executor.clean([handle_of(intent, gone.uid)], failed=True)
+    executor.clean([handle_of(intent, gone.uid)], outcome=AttemptState.FAILED)
 
     fact = facts.wait(Recorded, intent.attempt_id)
     found = unpack(fact.body)
@@ -61,7 +62,7 @@ def test_what_outlives_a_hold_is_ended_and_its_pod_kept(cluster: Cluster, namesp
     eventually(lambda: any(fact.started_at for fact in facts.of(Progress, intent.attempt_id)), 60)
     uid = facts.of(Acknowledged, intent.attempt_id)[0].uid
 
-    executor.clean([handle_of(intent, uid)], failed=True)
+    executor.clean([handle_of(intent, uid)], outcome=AttemptState.FAILED)
 
     assert facts.wait(Cleaned, intent.attempt_id).kept
     facts.wait(Gone, intent.attempt_id)

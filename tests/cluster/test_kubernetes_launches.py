@@ -9,6 +9,7 @@ import pytest
 
 from execplane.contract.messages import Verdict
 from execplane.contract.observations import Acknowledged, Cleaned, Gone, LaunchRefused, Progress
+from execplane.contract.states import AttemptState
 from tests.cluster.conftest import NOWHERE, SLEEP, Start, pod_of
 from tests.cluster.kube_proxy import KubeProxy
 from tests.cluster.kube_workloads import handle_of, workload
@@ -33,7 +34,7 @@ def test_a_pod_is_created_acknowledged_watched_and_gone(cluster: Cluster, namesp
     assert progress[-1].scheduled_at is not None
     assert all(fact.status for fact in progress)
 
-    executor.clean([handle_of(intent, gone.uid)], failed=False)
+    executor.clean([handle_of(intent, gone.uid)], outcome=AttemptState.SUCCESS)
     facts.wait(Cleaned, intent.attempt_id)
     assert pod_of(cluster, intent) is None
 

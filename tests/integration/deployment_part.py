@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from execplane.contract.states import AttemptState
 from execplane.executors.task_policy import FailurePolicy
 
 ROOT = Path(__file__).parents[2]
@@ -137,7 +138,7 @@ class FileExecutor:
     def stop(self, handles: Sequence[Any], *, grace_seconds: float) -> None:
         """Nothing runs."""
 
-    def clean(self, handles: Sequence[Any], *, failed: bool) -> None:
+    def clean(self, handles: Sequence[Any], *, outcome: AttemptState) -> None:
         from execplane.contract.observations import Cleaned
 
         self.report([Cleaned(attempt_id=one.attempt_id, at=self.clock.now()) for one in handles])

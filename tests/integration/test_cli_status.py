@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from execplane.config import current
+from execplane.config_kubernetes import Cluster
 from execplane.contract.clock import SystemClock
 from execplane.contract.errors import Unavailable
 from execplane.logs.files import FileLogStore
@@ -162,6 +164,23 @@ def test_an_api_server_that_cannot_be_reached_is_named(web: str, monkeypatch: py
     said = execplane("status", "-o", "json")
     assert said.code == 1
     assert any("API server" in problem and "/nowhere/kubeconfig" in problem for problem in said.json["problems"])
+
+
+def test_each_clusters_api_server_and_each_rules_template_is_looked_at(
+    web: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rule = {"tag": "gpu", "pod_template_file": str(tmp_path / "none.yaml")}
+    clusters = {
+        "far": Cluster.model_validate({"kubeconfig": "/nowhere/far", "rules": [rule]}),
+        "farther": Cluster.model_validate({"kubeconfig": "/nowhere/farther"}),
+    }
+    changed = current().model_copy(update={"clusters": clusters, "web": current().web.model_copy(update={"url": web})})
+    monkeypatch.setattr("execplane.compose.current", lambda: changed)
+    parts = {part["name"]: part["said"] for part in execplane("status", "-o", "json").json["parts"]}
+    assert "/nowhere/far" in parts["API server of far"]
+    assert "/nowhere/farther" in parts["API server of farther"]
+    assert "none.yaml cannot be read" in parts["pod template of far"]
+    assert "pod template of farther" not in parts
 
 
 def test_secrets_never_print(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -251,8 +252,9 @@ def test_a_pod_s_record_is_told_in_short() -> None:
 def test_kubectl_lines_are_those_that_still_work() -> None:
     gone = {"gone_at": NOW + timedelta(seconds=74)}
     assert "kubectl exec -it -n jobs p -c base -- sh" in told(ran())
-    kept = told(ran(**gone), keeps_failed_pods=True)
+    kept = told(ran(**gone), keeps_pod_seconds=math.inf)
     assert "kubectl logs -n jobs p -c base" in kept
+    assert "kubectl" not in told(ran(**gone), keeps_pod_seconds=0.001), "its time is over"
     assert "exec" not in kept.split("To look further")[1].replace("execplane", "")
     assert "kubectl" not in told(ran(**gone))
 

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from bench import __main__ as command
 from bench import processes
+from bench.bench_pods import CreatesSeen
 from bench.dag_files import chain_of, fan_of, five_tasks
 from bench.figures import Figure, Scale, table, write
 
@@ -101,7 +103,32 @@ def test_a_benchmark_that_breaks_is_a_failure(
 
 
 def test_every_benchmark_has_a_run() -> None:
-    assert command.names() == ["import", "idle", "local", "worker", "parse", "pods"]
+    assert command.names() == ["import", "idle", "local", "worker", "parse", "pods", "latency", "running"]
+
+
+def test_creates_are_counted_from_the_end_of_the_audit_log_on_line_by_line(tmp_path: Path) -> None:
+    def line(namespace: str, code: int, second: int, **more: str) -> bytes:
+        event = {
+            "verb": "create",
+            "objectRef": {"resource": "pods", "namespace": namespace, **more},
+            "responseStatus": {"code": code},
+            "stageTimestamp": f"2036-03-01T12:00:{second:02}.000000Z",
+        }
+        return json.dumps(event, separators=(",", ":")).encode() + b"\n"
+
+    log = tmp_path / "audit.log"
+    log.write_bytes(line("bench", 201, 1) * 3)
+    seen = CreatesSeen(log, "bench")
+    assert seen.look() == 0
+    last = line("bench", 201, 9)
+    others = line("bench-raw", 201, 5), line("bench", 409, 5), line("bench", 201, 5, subresource="binding")
+    with log.open("ab") as file:
+        file.write(b"".join([line("bench", 201, 2), *others, last[:40]]))
+    assert seen.look() == 1
+    with log.open("ab") as file:
+        file.write(last[40:])
+    assert (seen.look(), seen.last) == (2, datetime(2036, 3, 1, 12, 0, 9, tzinfo=UTC))
+    assert seen.look() == 2
 
 
 @pytest.fixture
@@ -120,3 +147,4 @@ def test_memory_and_cpu_are_those_of_the_whole_tree(child: subprocess.Popen[byte
     assert set(pids) == {child.pid, grandchild}
     assert processes.pss_bytes(pids) > processes.pss_bytes([grandchild]) > 0
     assert processes.cpu_seconds(pids) >= processes.cpu_seconds([grandchild])
+    assert {"sleep"} < processes.cpu_seconds_by_program(pids).keys()

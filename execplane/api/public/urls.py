@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from execplane.api.public import attempts, pending, views
+from execplane.api.public import attempts, holds, pending, views
 
 app_name = "api"
 RUN = "dags/<str:dag_id>/dagRuns/<path:run_id>"
@@ -27,5 +27,9 @@ urlpatterns = [
     path(RUN, views.DagRun.as_view(), name="dag-run"),
     path("attempts/<int:attempt_id>/flightRecord", attempts.FlightRecord.as_view(), name="flight-record"),
     path("attempts/<int:attempt_id>/release", attempts.Release.as_view(), name="release"),
+    path("launchHolds", holds.LaunchHolds.as_view(), name="launch-holds"),
+    path("launchHolds/<int:hold_id>/release", holds.ReleaseHold.as_view(), name="launch-hold-release"),
+    path("launchWaves", holds.LaunchWaves.as_view(), name="launch-waves"),
+    path("launchWaves/<str:executor>/launchAll", holds.LaunchAll.as_view(), name="launch-all"),
     re_path("", views.Nowhere.as_view()),
 ]

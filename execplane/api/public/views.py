@@ -47,7 +47,8 @@ def acting(request: Request) -> Actor:
     return Actor(name=user.get_username(), user_id=user.pk, may_act=may_act)
 
 
-def _valid(serializer: type[inputs.Strict], data: Any) -> dict[str, Any]:
+def valid(serializer: type[inputs.Strict], data: Any) -> dict[str, Any]:
+    """What the request holds. Raises InvalidInput, and what the framework answers with 400."""
     if not hasattr(data, "items"):
         raise InvalidInput("The body is a JSON object.")
     made = serializer(data=dict(data.items()))
@@ -55,7 +56,8 @@ def _valid(serializer: type[inputs.Strict], data: Any) -> dict[str, Any]:
     return dict(made.validated_data)
 
 
-def _page_key(after: str) -> int | None:
+def page_key(after: str) -> int | None:
+    """Where a page goes on. Raises InvalidInput."""
     if after and not after.isdecimal():
         raise InvalidInput(f"after={after!r} is not the `next` of an answer.")
     return int(after) if after else None
@@ -64,7 +66,7 @@ def _page_key(after: str) -> int | None:
 class Dags(View):
     def get(self, request: Request) -> Response:
         """?search, tag, paused, limit, after."""
-        query = _valid(inputs.DagsQuery, request.query_params)
+        query = valid(inputs.DagsQuery, request.query_params)
         status = {None: "", True: "paused", False: "active"}[query["paused"]]
         wanted = dags.DagFilter(search=query["search"], tag=query["tag"], status=status)
         page = dags.list_dags(wanted, after=query["after"], limit=query["limit"], recent=1)
@@ -83,7 +85,7 @@ class Dag(View):
 
     def patch(self, request: Request, dag_id: str) -> Response:
         """{"is_paused": true|false}"""
-        paused = _valid(inputs.DagChange, request.data)["is_paused"]
+        paused = valid(inputs.DagChange, request.data)["is_paused"]
         verb = dag_actions.pause if paused else dag_actions.unpause
         verb(acting(request), dag_id)
         return Response(shapes.dag(dags.get_dag(dag_id, recent=1)))
@@ -102,16 +104,16 @@ class Refresh(Dag):
 class DagRuns(View):
     def get(self, request: Request, dag_id: str) -> Response:
         """?state, limit, after. "~" for all DAGs, as in Airflow."""
-        query = _valid(inputs.RunsQuery, request.query_params)
+        query = valid(inputs.RunsQuery, request.query_params)
         wanted = "" if dag_id == "~" else dags.get_dag(dag_id, recent=1).dag_id
         page = runs.list_runs(
-            dag_id=wanted, state=query["state"], before=_page_key(query["after"]), limit=query["limit"]
+            dag_id=wanted, state=query["state"], before=page_key(query["after"]), limit=query["limit"]
         )
         return Response({"dag_runs": [shapes.dag_run(row) for row in page.rows], "next": _text(page.next_key)})
 
     def post(self, request: Request, dag_id: str) -> Response:
         """{"conf", "logical_date", "dag_run_id"}, all of them optional."""
-        wanted = _valid(inputs.NewRun, request.data)
+        wanted = valid(inputs.NewRun, request.data)
         made = dag_actions.trigger(
             acting(request),
             dag_id,
@@ -128,14 +130,14 @@ class DagRun(View):
 
     def patch(self, request: Request, dag_id: str, run_id: str) -> Response:
         """{"state": "failed"|"success"}; failed stops what is in flight."""
-        run_actions.mark(acting(request), dag_id, run_id, _valid(inputs.RunChange, request.data)["state"])
+        run_actions.mark(acting(request), dag_id, run_id, valid(inputs.RunChange, request.data)["state"])
         return Response(shapes.dag_run(runs.get_run(dag_id, run_id)))
 
 
 class ClearTaskInstances(View):
     def post(self, request: Request, dag_id: str) -> Response:
         """{"dag_run_id", "dry_run", "task_ids", …}: what is, or with a dry run would be, cleared."""
-        wanted = _valid(inputs.Clearing, request.data)
+        wanted = valid(inputs.Clearing, request.data)
         task_ids, map_indexes = wanted.get("task_ids") or ([], None)
         cleared = task_actions.clear(
             acting(request),
@@ -161,7 +163,7 @@ class TaskInstance(View):
 
     def patch(self, request: Request, dag_id: str, run_id: str, task_id: str, map_index: int = NOT_MAPPED) -> Response:
         """{"new_state": "success"|"failed"|"skipped"}; without a map index all instances of a mapped task."""
-        state = _valid(inputs.TaskChange, request.data)["new_state"]
+        state = valid(inputs.TaskChange, request.data)["new_state"]
         keys = task_actions.mark(acting(request), dag_id, run_id, task_id, map_index, state)
         marked = {key.map_index for key in keys}
         run = runs.get_run(dag_id, run_id)
@@ -173,7 +175,7 @@ class TaskInstance(View):
 class TaskInstances(View):
     def get(self, request: Request, dag_id: str, run_id: str) -> Response:
         """?state, limit, after."""
-        query = _valid(inputs.TaskInstancesQuery, request.query_params)
+        query = valid(inputs.TaskInstancesQuery, request.query_params)
         run = runs.get_run(dag_id, run_id)
         after = query["after"].rpartition("|")
         if query["after"] and not after[2].lstrip("-").isdigit():

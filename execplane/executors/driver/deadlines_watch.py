@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from execplane import metrics
 from execplane.contract.clock import Clock
 from execplane.contract.executor import Executor
+from execplane.contract.states import AttemptState
 from execplane.executors.driver import ends
 from execplane.executors.driver.deadlines import (
     NEED_WORKERS,
@@ -29,6 +30,7 @@ from execplane.executors.driver.deadlines import (
     phase_of,
 )
 from execplane.executors.driver.deadlines_clock import Moved, WellTime
+from execplane.executors.driver.launch_gate import held_seconds
 from execplane.executors.task_policy import FailurePolicy
 from execplane.store import deadline_rows
 from execplane.store.deadline_rows import DeadlineWord, Standing
@@ -90,9 +92,17 @@ class DeadlineWatch:
         self._word: DeadlineWord | None = None
         self._word_known = False
 
-    def look(self, now: datetime, executor: Executor, held: Callable[[], str]) -> None:
+    def look(
+        self,
+        now: datetime,
+        executor: Executor,
+        held: Callable[[], str],
+        *,
+        kept_back: Collection[int] = frozenset(),
+    ) -> None:
         """One look, when it is time for one. `held` says why nothing may be launched although the executor could: this
-        may be a copy of the ledger, and what it calls overdue works well for another one."""
+        may be a copy of the ledger, and what it calls overdue works well for another one. `kept_back`: launches that
+        are not sent for an operator's hold, so they are queued as much as before."""
         moment = self._clock.monotonic()
         if moment < self._due:
             return
@@ -103,14 +113,15 @@ class DeadlineWatch:
             # The clocks stand still; what was seen before is not forgotten.
             self._workers_time.note(moment, well=False)
             return
-        unsent = executor.unsent() if isinstance(executor, Queueing) else ()
+        unsent = {*(executor.unsent() if isinstance(executor, Queueing) else ()), *kept_back}
         found = ((one, phase_of(one, self._options, unsent=one.attempt_id in unsent)) for one in self._standing(now))
         timed = [(one, phase) for one, phase in found if phase is not None]
         needs_workers = any(phase in NEED_WORKERS for _, phase in timed)
         api_trouble = self._api_trouble(moment) if needs_workers else None
         self._workers_time.note(moment, well=needs_workers and api_trouble == "")
         self._remember(timed, moment)
-        judged = (self._judged(one, phase, now, moment) for one, phase in timed)
+        held_seconds = self._held_seconds(timed, now, moment)
+        judged = (self._judged(one, phase, now, moment, held_seconds.get(one.attempt_id, 0.0)) for one, phase in timed)
         overdue = [verdict for verdict in judged if verdict is not None]
         self._act(overdue, api_trouble or "", now)
         first = deadline_rows.longest_wait_for_room(self._executor)
@@ -164,10 +175,22 @@ class DeadlineWatch:
             seen[one.attempt_id] = known
         self._seen = seen
 
-    def _judged(self, one: Standing, phase: Phase, now: datetime, moment: float) -> Overdue | None:
+    def _held_seconds(self, timed: Sequence[tuple[Standing, Phase]], now: datetime, moment: float) -> dict[int, float]:
+        """Of those that have waited too long, how much of that was an operator's will. Usually there are none."""
+        cap = self._options.task_queued_timeout_seconds
+        late = {
+            one.attempt_id: one.queued_at
+            for one, _ in timed
+            if cap
+            and one.state in (AttemptState.QUEUED, AttemptState.LAUNCHED)
+            and self._executor_time.since(moment - (now - one.queued_at).total_seconds()) >= cap
+        }
+        return held_seconds(self._executor, late, now) if late else {}
+
+    def _judged(self, one: Standing, phase: Phase, now: datetime, moment: float, held_seconds: float) -> Overdue | None:
         time = self._workers_time if phase in NEED_WORKERS else self._executor_time
         seen = self._seen[one.attempt_id]
-        waited = self._executor_time.since(moment - (now - one.queued_at).total_seconds())
+        waited = self._executor_time.since(moment - (now - one.queued_at).total_seconds()) - held_seconds
         if phase is Phase.UNSCHEDULED and one.launched_at is not None:
             # Those that wait for room are looked at only when they could be overdue, so nobody has seen them begin.
             counted = self._executor_time.since(moment - (now - one.launched_at).total_seconds())

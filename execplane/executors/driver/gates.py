@@ -43,6 +43,7 @@ class Gate:
 _STOPPED = {
     Code.EXECUTOR_CANNOT_LAUNCH: "The executor {} cannot launch now: ",
     Code.LAUNCHES_HELD: "Launches of the executor {} are held: ",
+    Code.CREATES_SLOWED: "Launches of the executor {} wait their turn: ",
 }
 
 

@@ -32,11 +32,14 @@ from execplane.contract.observations import (
 )
 from execplane.contract.pending import Code
 from execplane.contract.workload import Handle, Intent
-from execplane.executors.driver import claims, ends
+from execplane.executors.driver import backlog, claims, ends
 from execplane.executors.driver.deadlines import DeadlineOptions
 from execplane.executors.driver.deadlines_probe import ApiProbe
 from execplane.executors.driver.deadlines_watch import AnswersOfApi, DeadlineWatch
+from execplane.executors.driver.launch_gate import LaunchGate
+from execplane.executors.driver.launch_waves import LaunchWaves
 from execplane.executors.driver.reconciling import Reconcilable, Reconciler
+from execplane.executors.driver.waves import WaveOptions
 from execplane.executors.driver.workloads import Deployed
 from execplane.executors.task_policy import FailurePolicy
 from execplane.pods.reconcile import Kind
@@ -64,6 +67,7 @@ class DriverOptions:
     unanswered_seconds: float = 60.0
     """A launch without an answer for this long is sent again."""
     deadlines: DeadlineOptions = field(default_factory=DeadlineOptions)
+    waves: WaveOptions = field(default_factory=WaveOptions)
 
 
 class _LeaseRanOut(Exception):
@@ -107,6 +111,7 @@ class DriverLoop:
         self._started = False
         self._adopted = False
         self._claiming = False
+        self._gate, self._waves = self._make_gate()
         self._reconciler = self._make_reconciler()
         self._api_answers = api_answers or ApiProbe(deployed.api_url, clock)
         self._deadlines = self._make_deadlines()
@@ -120,6 +125,10 @@ class DriverLoop:
             failures=self._options.failures,
             api_answers=self._api_answers,
         )
+
+    def _make_gate(self) -> tuple[LaunchGate, LaunchWaves]:
+        gate = LaunchGate(self.executor.name, owner=self._owner)
+        return gate, LaunchWaves(self.executor.name, self._options.waves, self._clock)
 
     def _make_reconciler(self) -> Reconciler:
         deployed = self._deployed
@@ -162,16 +171,20 @@ class DriverLoop:
         more = self._apply_facts(now)
         self._stop_told(now)
         self._reconcile(now)
+        self._gate.look(self.executor, now)
         self._launch_again(now)
         claimed = self._claim(now)
         self._clean(now)
         self._demand_lease()
-        self._deadlines.look(now, self.executor, self._held)
+        self._deadlines.look(now, self.executor, self._held, kept_back=self._gate.kept_back)
         if more or claimed == self._options.claims_per_tick or self._reconciler.busy:
             return NOW
         if isinstance(self.executor, Reconcilable) and (poll := self._reconciler.first_look_poll):
             return at(now + poll)
-        return at(now + timedelta(seconds=1)) if self._told else IDLE
+        due = [now + timedelta(seconds=1)] if self._told else []
+        due += [now + timedelta(seconds=1)] if self._waves.words else []
+        due += [expiry] if (expiry := self._gate.next_expiry()) else []
+        return at(min(due)) if due else IDLE
 
     def _demand_lease(self) -> None:
         """Right before each external call: between the check and the call nothing is waited for."""
@@ -304,7 +317,7 @@ class DriverLoop:
     def _launch_again(self, now: datetime) -> None:
         older = timedelta(seconds=self._options.unanswered_seconds)
         due = launching.due_again(self.executor.name, now=now, older_than=older)
-        if not due or self._held():
+        if not due or self._held() or not (due := self._gate.send_again(due, now)):
             return
         intents = [
             Intent(
@@ -313,6 +326,7 @@ class DriverLoop:
                 namespace=handle.namespace,
                 name=handle.name,
                 cluster=handle.cluster,
+                priority=handle.priority,
                 body=handle.body,
             )
             for handle in launch_rows.handles(due, with_body=True)
@@ -325,28 +339,49 @@ class DriverLoop:
     def _claim(self, now: datetime) -> int:
         """Claim, build, commit the intents, launch. Gives how many were claimed."""
         if not launch_rows.any_queued(self.executor.name):
+            self._waves.idle()
             return 0
         if reason := self.executor.check():
+            self._waves.stopped()
             claims.hold_all(self.executor.name, reason)
             return 0
         if reason := self._held():
+            self._waves.stopped()
             claims.hold_all(self.executor.name, reason, code=Code.LAUNCHES_HELD)
+            return 0
+        if self._gate.held.whole:
+            claims.explain_all(self.executor.name, self._gate.held.whole)
+            return 0
+        if backlog.is_full(self.executor, self._options.claims_per_tick):
+            if reason := backlog.why_slow(self.executor):
+                claims.hold_all(self.executor.name, reason, code=Code.CREATES_SLOWED)
+            return 0
+        gate = self._gate
+        most = self._waves.most(now, ended_holds=gate.take_ended(), held_dags=gate.held.dags)
+        if most == 0:
+            if words := self._waves.words:
+                claims.explain_all(self.executor.name, words)
             return 0
         self._claiming = True
         claimed = claims.claim(
             self.executor,
             parallelism=self._options.parallelism,
-            most=self._options.claims_per_tick,
+            most=min(self._options.claims_per_tick, most or self._options.claims_per_tick),
             owner=self._owner,
             now=now,
+            held=self._gate.held,
         )
         if not claimed:
             self._claiming = False
             return 0
-        built = claims.build(claimed, self.executor, self._deployed)
+        built = self._gate.built(claims.build(claimed, self.executor, self._deployed), now)
         for attempt_id, diagnosis in built.refused.items():
             self._refuse_build(attempt_id, diagnosis, now)
         allowed = set(launching.commit_intents(built.intents, owner=self._owner, now=now))
+        self._waves.launched(allowed | set(built.refused))
+        if built.not_yet:
+            # Back to the queue; the executor's next check says what they wait for.
+            launching.unclaim(self._owner, self.executor.name, now=now)
         self._claiming = False
         metrics.current().count("execplane_attempts_claimed_total", len(claimed), executor=self.executor.name)
         self._demand_lease()
@@ -364,14 +399,13 @@ class DriverLoop:
         after, most = 0, _MOST_CLEANING - len(self._cleaning)
         while most > 0 and (page := launch_rows.to_clean(self.executor.name, now=now, after_id=after)):
             after = page[-1][0].attempt_id
-            found = [(handle, failed) for handle, failed in page if handle.attempt_id not in self._cleaning][:most]
+            found = [(handle, state) for handle, state in page if handle.attempt_id not in self._cleaning][:most]
             most -= len(found)
-            for failed in (False, True):
-                handles = [handle for handle, was in found if was is failed]
-                if handles:
-                    self._demand_lease()
-                    self._cleaning.update(handle.attempt_id for handle in handles)
-                    self.executor.clean(handles, failed=failed)
+            for outcome in sorted({state for _, state in found}):
+                handles = [handle for handle, state in found if state is outcome]
+                self._demand_lease()
+                self._cleaning.update(handle.attempt_id for handle in handles)
+                self.executor.clean(handles, outcome=outcome)
 
     def close(self) -> None:
         """Let go: what runs keeps running, and the next driver adopts it."""
@@ -386,6 +420,7 @@ class DriverLoop:
         self._reconciler = self._make_reconciler()
         self._deadlines.close()
         self._deadlines = self._make_deadlines()
+        self._gate, self._waves = self._make_gate()
 
 
 def _apply(write_down: Callable[[Sequence[F]], None], facts: Sequence[F]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from execplane.contract.categories import Category
 from execplane.contract.dag import DagSpec, TaskSpec
-from execplane.contract.errors import ExecplaneError, NotFound
+from execplane.contract.errors import ExecplaneError, NotFound, NotYet, PolicyViolation, Unavailable
 from execplane.contract.executor import Executor
 from execplane.contract.observations import Diagnosis
 from execplane.contract.workload import Intent, Workload
@@ -40,19 +40,30 @@ class Built:
 
     intents: tuple[Intent, ...]
     refused: dict[int, Diagnosis]
+    not_yet: tuple[int, ...] = ()
+    """They wait, for a reason that is none of theirs."""
 
 
 def build_all(attempt_ids: Sequence[int], executor: Executor, deployed: Deployed) -> Built:
     """Build each attempt's intent once; a bad template or override fails its own attempt only."""
     intents: list[Intent] = []
     refused: dict[int, Diagnosis] = {}
+    not_yet: list[LaunchRow] = []
     rows = launch_rows(attempt_ids)
     learned = _learned(rows) if deployed.learns else {}
-    for row in rows:
+
+    def build(row: LaunchRow) -> None:
         try:
             intents.append(executor.build(workload(row, deployed, learned.get(row.attempt_id, _NOTHING))))
+        except NotYet:
+            not_yet.append(row)
         except ExecplaneError as error:
-            refused[row.attempt_id] = Diagnosis(category=Category.LAUNCH_ERROR, sentence=error.message, hint=error.hint)
+            refused[row.attempt_id] = Diagnosis(
+                category=Category.ADMISSION_DENIED if isinstance(error, PolicyViolation) else Category.LAUNCH_ERROR,
+                sentence=error.message,
+                hint=error.hint,
+                infrastructure=isinstance(error, Unavailable),
+            )
         except Exception as error:
             # A fault of ours in one launch: it must not keep all others of the executor from being claimed.
             if is_outage(error):
@@ -62,7 +73,14 @@ def build_all(attempt_ids: Sequence[int], executor: Executor, deployed: Deployed
             refused[row.attempt_id] = Diagnosis(
                 category=Category.LAUNCH_ERROR, sentence=sentence, hint="See the driver's log.", infrastructure=True
             )
-    return Built(intents=tuple(intents), refused=refused)
+
+    for row in rows:
+        build(row)
+    # Who was told that others go first is tried after them; who cannot be tried even then waits.
+    again, not_yet = not_yet, []
+    for row in again:
+        build(row)
+    return Built(intents=tuple(intents), refused=refused, not_yet=tuple(row.attempt_id for row in not_yet))
 
 
 _NOTHING = Lessons()
@@ -98,6 +116,9 @@ def workload(row: LaunchRow, deployed: Deployed, learned: Lessons = _NOTHING) ->
         dags_folder=deployed.dags_folder,
         queue=row.queue,
         pool=row.pool,
+        priority=row.priority,
+        owner=task.owner,
+        tags=spec.tags,
         executor_config=task.executor_config,
         dag_executor_config=spec.executor_config,
         resources=task.resources,

@@ -15,6 +15,7 @@ from execplane.store.models.deployment import (
     User,
 )
 from execplane.store.models.drift import DriftFinding, DriftLook
+from execplane.store.models.launch_holds import LaunchHold, LaunchWave
 from execplane.store.models.runs import DagRun, TaskInstance
 from execplane.store.models.secrets import Connection, Pool, SecretAccess, Variable
 from execplane.store.models.templates import OverrideRule, Policy, Template, TemplateRevision
@@ -37,6 +38,8 @@ __all__ = [
     "DriftLook",
     "FlightRecord",
     "ImportErrorRow",
+    "LaunchHold",
+    "LaunchWave",
     "Lease",
     "LoopStatus",
     "OverrideRule",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -202,19 +202,18 @@ def _explain(rows: QuerySet[Attempt], reason: str) -> None:
         Attempt.objects.filter(pk__in=ids).update(not_claimed_reason=reason)
 
 
-def explain_blocked(
-    executor: str, *, full_pools: Sequence[str], full_dags: Sequence[str], paused_dags: Sequence[str] = ()
-) -> None:
-    """The reason of attempts that a full pool or a full or paused DAG keeps from even being looked at."""
-    queued = Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED)
-    stopped = [*full_dags, *paused_dags]
-    for pool in full_pools:
-        _explain(queued.filter(pool=pool).exclude(dag_id__in=stopped), f"The pool {pool} is full.")
-    for dag_id in set(full_dags) - set(paused_dags):
-        reason = f"The DAG {dag_id} has as many tasks in flight as its max_active_tasks allows."
-        _explain(queued.filter(dag_id=dag_id), reason[:300])
-    for dag_id in paused_dags:
-        _explain(queued.filter(dag_id=dag_id), f"The DAG {dag_id} is paused."[:300])
+def explain_blocked(executor: str, blocked: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+    """The reason of attempts that something keeps from even being looked at: of each column, value -> reason. What
+    stands first speaks, so that no reason is written over another's and back again."""
+    waiting = Attempt.objects.filter(executor=executor, state=AttemptState.QUEUED)
+    for column, reasons in blocked:
+        values: dict[str, list[str]] = defaultdict(list)
+        for value, reason in reasons.items():
+            values[reason[:300]].append(value)
+        for reason, some in values.items():
+            _explain(waiting.filter(**{f"{column}__in": some}), reason)
+        if reasons:
+            waiting = waiting.exclude(**{f"{column}__in": list(reasons)})
 
 
 def unclaim(actor: str, executor: str, *, now: datetime) -> int:

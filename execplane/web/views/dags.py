@@ -12,6 +12,7 @@ from execplane.contract.errors import ExecplaneError
 from execplane.store.queries import dags as queries
 from execplane.web import rendering, wiring
 from execplane.web.permissions import actor, needs
+from execplane.web.views import holds
 
 PAGE_SIZE = 50
 STATUSES = (
@@ -44,7 +45,8 @@ def dag_list(request: HttpRequest) -> HttpResponse:
             "total": queries.count_dags(wanted),
             "tags": queries.all_tags(),
             "folders": wiring.parts().dags_folders,
-            "topics": " ".join(["dags", *(f"dag:{row.dag_id}" for row in page.rows)]),
+            "held": holds.notice(),
+            "topics": " ".join(["dags", "holds", *(f"dag:{row.dag_id}" for row in page.rows)]),
         },
     )
 

@@ -12,6 +12,7 @@ from execplane.store import deadline_rows
 from execplane.store.queries import attempts, audit, drift, system
 from execplane.web import changed, rendering, wiring
 from execplane.web.permissions import may
+from execplane.web.views import holds as launch_holds
 from execplane.web.views.dag import number
 
 LOOP_STALE = timedelta(seconds=30)
@@ -49,7 +50,10 @@ def pods(request: HttpRequest) -> HttpResponse:
             "waiting": attempts.waiting([row.id for row in page.rows]) if view != "ended" else {},
             "states": ENDED_STATES,
             "drift": drift.count_open(),
-            "topics": " ".join(["driver", "dags", "drift", *dict.fromkeys(f"dag:{row.dag_id}" for row in page.rows)]),
+            "held": launch_holds.notice(),
+            "topics": " ".join(
+                ["driver", "dags", "drift", "holds", *dict.fromkeys(f"dag:{row.dag_id}" for row in page.rows)]
+            ),
         },
     )
 
@@ -141,6 +145,7 @@ def loops(request: HttpRequest) -> HttpResponse:
         "leases": rest,
         "now": now,
         "deadlines": deadline_rows.words(),
-        "topics": "loops",
+        "held": launch_holds.notice(),
+        "topics": "loops holds",
     }
     return rendering.show(request, "web/loops.html", context)

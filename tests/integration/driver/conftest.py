@@ -10,7 +10,7 @@ import pytest
 
 from execplane.contract.executor import Report
 from execplane.contract.observations import Fact
-from execplane.contract.states import Cause
+from execplane.contract.states import AttemptState, Cause
 from execplane.contract.workload import Handle, Intent, Workload
 from execplane.executors.driver.loop import DriverLoop, DriverOptions
 from execplane.executors.driver.workloads import Deployed
@@ -56,7 +56,7 @@ class Recorder:
     def adopt(self, handles: Sequence[Handle]) -> None:
         self.asked.append(("adopt", tuple(handle.attempt_id for handle in handles)))
 
-    def clean(self, handles: Sequence[Handle], *, failed: bool) -> None:
+    def clean(self, handles: Sequence[Handle], *, outcome: AttemptState) -> None:
         self.asked.append(("clean", tuple(handle.attempt_id for handle in handles)))
 
     def check(self) -> str:

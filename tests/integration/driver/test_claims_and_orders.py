@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,10 +10,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from execplane.contract.states import AttemptState
+from execplane.contract.workload import Intent, Workload
+from execplane.executors.driver.loop import DriverOptions
 from execplane.store import launch_rows
 from execplane.store.database import is_postgresql
 from execplane.store.models import Attempt, Dag, Pool, TaskInstance
-from tests.integration.driver.conftest import Driven, many
+from tests.integration.driver.conftest import Driven, Recorder, many
 from tests.integration.store.conftest import Ledger
 
 
@@ -66,6 +68,51 @@ def test_an_unanswered_launch_is_sent_again_with_the_same_bytes(driven: Driven) 
 
     pk = driven.play.attempt().pk
     assert driven.recorder.launched() == [pk, pk]
+
+
+class Keen(Recorder):
+    """Remembers the priorities it was told."""
+
+    def build(self, workload: Workload) -> Intent:
+        self.asked.append(("build", (workload.priority,)))
+        return super().build(workload)
+
+    def launch(self, intents: Sequence[Intent]) -> None:
+        self.asked.append(("launch", tuple(intent.priority for intent in intents)))
+
+
+def test_the_executor_is_told_each_priority_also_when_a_launch_is_sent_again(driven: Driven) -> None:
+    keen = driven.loop.executor = Keen()
+    many(driven.play, 1, priority=7)
+    driven.tick()
+    driven.play.later(61)
+    driven.tick()
+
+    assert ("build", (7,)) in keen.asked
+    assert keen.asked[-1] == ("launch", (7,))
+
+
+class Full(Recorder):
+    """An executor in which launches wait."""
+
+    waiting: int = 0
+
+    def unsent(self) -> frozenset[int]:
+        return frozenset(range(self.waiting))
+
+
+def test_while_as_much_waits_in_the_executor_as_is_claimed_at_once_nothing_more_is_claimed(driven: Driven) -> None:
+    full = driven.loop.executor = Full()
+    full.waiting = DriverOptions().claims_per_tick
+    driven.play.decide()
+    driven.tick()
+    attempt = driven.play.attempt()
+    assert (attempt.state, attempt.not_claimed_reason) == ("queued", "")
+
+    full.waiting -= 1
+    driven.tick()
+
+    assert full.launched() == [attempt.pk]
 
 
 def test_while_the_executor_cannot_launch_everything_waits_for_that_reason(driven: Driven) -> None:

@@ -359,6 +359,35 @@ def a_restored_database(scene: Scene) -> Asked:
     return scene.ask("extract")
 
 
+@dataclass
+class Slowed(Recorder):
+    """An executor in which as much waits as is claimed at once."""
+
+    def unsent(self) -> frozenset[int]:
+        return frozenset(range(1000, 1100))
+
+    def slowed(self) -> str:
+        return "The API server is slow (a create takes 3.0 s, usually 0.1 s): 4 creates at once instead of 16."
+
+
+@row(Code.CREATES_SLOWED, "wait their turn", "4 creates at once instead of 16")
+def an_api_server_that_gets_fewer_creates_at_once(scene: Scene) -> Asked:
+    scene.driver.executor = Slowed()
+    scene.begin(task("extract"))
+    assert not scene.recorder.launched()
+    return scene.ask("extract")
+
+
+@row(Code.CREATES_SLOWED, "wait their turn", "4 creates at once instead of 16")
+def a_create_that_waits_for_its_turn_at_a_slow_api_server(scene: Scene) -> Asked:
+    scene.begin(task("extract"))
+    scene.driver.executor = Slowed()
+    scene.run(scene.dag(task("other"), dag_id="other"), "r2")
+    scene.schedule()
+    scene.drive()
+    return scene.ask("extract")
+
+
 @row(Code.POOL_MISSING, "The pool etl does not exist")
 def a_pool_that_nobody_made(scene: Scene) -> Asked:
     scene.begin(task("extract", pool="etl"))

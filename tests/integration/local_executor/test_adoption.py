@@ -15,6 +15,7 @@ import pytest
 
 from execplane.contract.observations import Acknowledged, Gone, LaunchRefused
 from execplane.contract.process import all_processes, living_pid, process_info
+from execplane.contract.states import AttemptState
 from execplane.contract.workload import Intent
 from execplane.executors.local import LocalExecutor
 from execplane.executors.local_options import LocalOptions
@@ -102,7 +103,7 @@ def test_what_a_worker_left_that_died_between_two_executors_is_dead_before_its_e
     {
         "adopt": lambda: executor.adopt(known),
         "stop": lambda: executor.stop(known, grace_seconds=0),
-        "clean": lambda: executor.clean(known, failed=True),
+        "clean": lambda: executor.clean(known, outcome=AttemptState.FAILED),
     }[learnt]()
     gone = facts.await_one(Gone, 1)
     assert [is_dead(pid) for pid in left] == [True, True]

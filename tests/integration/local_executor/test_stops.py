@@ -11,6 +11,7 @@ import pytest
 
 from execplane.contract.observations import Acknowledged, Cleaned, Gone
 from execplane.contract.process import ProcessInfo, living_pid, process_info
+from execplane.contract.states import AttemptState
 from execplane.executors import local_leftovers
 from execplane.executors.local import LocalExecutor
 from tests.integration.local_executor.conftest import Facts, handle, intent, is_dead, sleeper
@@ -86,7 +87,7 @@ def test_clean_of_what_was_told_as_gone_tells_it_no_more_and_looks_for_nothing(
     quick = intent(executor, 1, "quick")
     executor.launch([quick])
     uid = facts.await_one(Gone, 1).uid
-    executor.clean([handle(quick, uid)], failed=False)
+    executor.clean([handle(quick, uid)], outcome=AttemptState.SUCCESS)
     facts.await_one(Cleaned, 1)
     assert len(facts.of(Gone, 1)) == 1
     assert looked_for == []
@@ -98,6 +99,6 @@ def test_clean_deletes_unsent_lines_and_says_so(executor: LocalExecutor, facts: 
     left.parent.mkdir(parents=True)
     left.touch()
     other.touch()
-    executor.clean([handle(intent(executor, 1, "quick"), "")], failed=True)
+    executor.clean([handle(intent(executor, 1, "quick"), "")], outcome=AttemptState.FAILED)
     facts.await_one(Cleaned, 1)
     assert (left.exists(), other.exists()) == (False, True)

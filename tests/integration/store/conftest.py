@@ -23,8 +23,9 @@ from tests.integration.store.play import Play
 SPEC = DagSpec(
     dag_id="orders",
     file="orders.py",
+    tags=("etl", "daily"),
     tasks=(
-        TaskSpec(task_id="extract", operator="BashOperator", retries=1, retry_delay_seconds=60),
+        TaskSpec(task_id="extract", operator="BashOperator", owner="alice", retries=1, retry_delay_seconds=60),
         TaskSpec(task_id="load", operator="BashOperator", upstream=("extract",)),
     ),
 )

@@ -15,7 +15,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from execplane.store import drift_rows, hold_rows, launch_rows, run_rows
+from execplane.store import drift_rows, hold_rows, launch_hold_rows, launch_rows, run_rows
 from execplane.store.database import is_postgresql
 from execplane.store.earlier_attempts import earlier_attempts
 from execplane.store.launch_rows import Candidate
@@ -68,6 +68,8 @@ READS: dict[str, tuple[Callable[[], Any], str]] = {
         "attempt_event_story",
     ),
     "held containers": (lambda: hold_rows.held("local", now=NOW, limit=20), "attempt_to_clean"),
+    "launch holds": (lambda: launch_hold_rows.active(NOW), "launch_hold_open"),
+    "DAGs with a held tag": (lambda: launch_hold_rows.tagged(["nightly"]), "dag_tag_name"),
     "holders of a pool": (lambda: pending.holders(pool="default_pool"), "attempt_active"),
     "holders of all": (lambda: pending.holders(), "attempt_active"),
     "ahead in the queue": (lambda: pending.ahead("local", QUEUED), "attempt_active"),

@@ -1,86 +1,202 @@
-"""What the API server asks us to wait is said when it is long, and whose creates wait for it is known."""
+"""Creates leave by priority, at a pace that all who ask the same API server share; why it is slow is said."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from execplane import metrics
 from execplane.contract.keys import AttemptKey, TaskKey
+from execplane.contract.observations import Acknowledged, Fact, LaunchRefused
 from execplane.contract.workload import Handle, Intent
+from execplane.executors.driver import backlog
 from execplane.executors.driver.deadlines_watch import Queueing
 from execplane.executors.kubernetes import KubernetesExecutor
 from execplane.executors.kubernetes_options import KubernetesOptions
-from execplane.executors.kubernetes_pace import Pace
+from execplane.executors.kubernetes_pace import Pace, Paces, answer_of
+from execplane.executors.pace import Answer
 from execplane.kube.client import Client
-from execplane.kube.errors import from_answer
+from execplane.kube.errors import AnswerLost, KubeError, Unreachable, from_answer
 from tests.conftest import TestClock
 from tests.parts.eventually import eventually
 
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def answer(status: int, message: str = "no", **headers: str) -> KubeError:
+    body = f'{{"message": "{message}"}}'.encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return from_answer(status, named, body, "POST pods", NOW)
+
+
+def throttled(seconds: int) -> KubeError:
+    return answer(429, Retry_After=str(seconds))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (None, Answer.GOOD),
+        (answer(409), Answer.NOTHING),
+        (answer(422), Answer.NOTHING),
+        (answer(401), Answer.NOTHING),
+        (answer(403, "exceeded quota: team"), Answer.NOTHING),
+        (answer(403, "pods is forbidden"), Answer.NOTHING),
+        (answer(429), Answer.TOO_MANY),
+        (answer(500, "etcdserver: request timed out"), Answer.FAULT),
+        (answer(504), Answer.FAULT),
+        (AnswerLost("lost"), Answer.SILENCE),
+        (Unreachable("refused"), Answer.SILENCE),
+    ],
+)
+def test_only_what_the_server_itself_says_is_its_own_trouble(error: KubeError | None, told: Answer) -> None:
+    assert answer_of(error) is told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        answer(500, 'failed calling webhook \\"w\\": context deadline exceeded'),
+        answer(429, 'admission webhook \\"w\\" denied the request: later', Retry_After="600"),
+    ],
+)
+def test_a_webhook_that_hangs_or_refuses_delays_only_the_pods_it_is_asked_for(
+    clock: TestClock, error: KubeError
+) -> None:
+    pace = Pace(clock, 16)
+    pace.heard(error, clock.monotonic())
+    assert (pace.at_once, pace.check()) == (16, "")
+
 
 def test_a_long_pause_is_said_in_the_same_words_until_its_last_seconds(clock: TestClock) -> None:
-    pace = Pace(clock)
-    pace.asked(120)
+    pace = Pace(clock, 16)
+    pace.heard(throttled(120), clock.monotonic())
     said = "The API server asked to wait until 2026-03-01 12:02:00 UTC."
     assert pace.check() == said
     clock.advance(60.4)
-    pace.asked(10)
+    pace.heard(throttled(10), clock.monotonic())
     assert pace.check() == said
     clock.advance(54.6)
     assert pace.check() == ""
 
 
 def test_a_short_pause_is_nobodys_business(clock: TestClock) -> None:
-    pace = Pace(clock)
-    pace.asked(5)
+    pace = Pace(clock, 16)
+    pace.heard(throttled(5), clock.monotonic())
     assert pace.check() == ""
 
 
-class Throttling:
-    """An API server that holds each create for as long as the test wants, and then asks to wait."""
+def slow_down(pace: Pace, clock: TestClock, *, usual: float, slow: float) -> None:
+    for took in [usual] * 20 + [slow] * 15:
+        sent = clock.monotonic()
+        clock.advance(took)
+        pace.heard(None, sent)
 
-    def __init__(self) -> None:
+
+def test_a_slow_server_is_said_with_figures_that_do_not_change_with_every_answer(clock: TestClock) -> None:
+    pace = Pace(clock, 16)
+    assert pace.slowed() == ""
+    slow_down(pace, clock, usual=0.1, slow=3.0)
+    said = pace.slowed()
+    assert said.startswith("The API server is slow (a create takes 3.0 s, usually 0.1 s): ")
+    assert said.endswith(f"{pace.at_once} creates at once instead of 16.")
+    pace.heard(throttled(1), clock.monotonic())
+    assert pace.slowed() == said
+    clock.advance(11)
+    assert pace.slowed() == (
+        f"The API server asks for fewer requests (429): {pace.at_once} creates at once instead of 16."
+    )
+
+
+def test_the_present_limit_is_a_metric(clock: TestClock) -> None:
+    seen: list[tuple[str, float, dict[str, str]]] = []
+
+    class Seen(metrics.Metrics):
+        def set(self, name: str, value: float, /, **labels: str) -> None:
+            seen.append((name, value, labels))
+
+    before = metrics.use(Seen())
+    try:
+        pace = Paces(clock).of("https://k", 16)
+        pace.heard(throttled(1), clock.monotonic())
+    finally:
+        metrics.use(before)
+    name = "execplane_kubernetes_creates_at_once"
+    assert seen == [(name, 16.0, {"server": "https://k"}), (name, 8.0, {"server": "https://k"})]
+
+
+class Server:
+    """An API server that holds each create until the test lets it go, and answers as the test says."""
+
+    host = "https://k"
+
+    def __init__(self, answer: Callable[[], bytes] = lambda: b'{"metadata": {"uid": "u"}}') -> None:
         self.answers = threading.Semaphore(0)
-        self.asked = 0
+        self.answer = answer
+        self.asked: list[str] = []
 
     def create_pod(self, namespace: str, body: bytes) -> bytes:
-        self.asked += 1
+        self.asked.append(body.decode())
         self.answers.acquire()
-        raise from_answer(429, {"Retry-After": "900"}, b"{}", "POST pods", datetime(2026, 3, 1, tzinfo=UTC))
+        return self.answer()
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-@pytest.fixture
-def server() -> Throttling:
-    return Throttling()
+def fails(error: KubeError) -> Callable[[], bytes]:
+    def answer() -> bytes:
+        raise error
+
+    return answer
 
 
 @pytest.fixture
-def executor(server: Throttling, clock: TestClock) -> Iterator[KubernetesExecutor]:
-    options = KubernetesOptions(deployment_id="d", creation_concurrency=2)
-    one = KubernetesExecutor(options, client=cast(Client, server), clock=clock)
-    one.tracker.connect(lambda facts: None, lambda entry: None)
-    yield one
-    server.answers.release(100)
-    one.close()
-    # Whoever waited for the pause waits no longer.
-    eventually(lambda: not any(thread.is_alive() for thread in one._creates._threads))
+def server() -> Server:
+    return Server()
+
+
+Start = Callable[..., KubernetesExecutor]
+
+
+@pytest.fixture
+def start(server: Server, clock: TestClock) -> Iterator[Start]:
+    made: list[KubernetesExecutor] = []
+
+    def started(at_once: int, **more: Any) -> KubernetesExecutor:
+        options = KubernetesOptions(deployment_id="d", creation_concurrency=at_once)
+        one = KubernetesExecutor(options, client=cast(Client, server), clock=clock, **more)
+        one.tracker.connect(more.get("report", lambda facts: None), lambda entry: None)
+        made.append(one)
+        return one
+
+    yield started
+    server.answers.release(1000)
+    for one in made:
+        one.close()
+    # Whoever waited for the pace waits no longer.
+    eventually(lambda: not any(thread.is_alive() for one in made for thread in one._creates._threads._threads))
 
 
 def key_of(number: int) -> AttemptKey:
     return AttemptKey(task=TaskKey(dag_id="d", run_id="r", task_id="t", map_index=number), attempt_no=1)
 
 
-def test_a_create_that_waits_for_a_thread_or_for_a_pause_to_pass_is_not_sent_yet(
-    executor: KubernetesExecutor, server: Throttling
-) -> None:
-    intents = [Intent(attempt_id=n, key=key_of(n), namespace="jobs", name=f"p{n}", body=b"{}") for n in range(10)]
-    executor.launch(intents)
+def intent(number: int, priority: int = 0) -> Intent:
+    name = f"p{number}"
+    return Intent(
+        attempt_id=number, key=key_of(number), namespace="jobs", name=name, body=name.encode(), priority=priority
+    )
+
+
+def test_a_create_that_waits_for_its_turn_or_for_a_pause_to_pass_is_not_sent_yet(start: Start, server: Server) -> None:
+    server.answer = fails(throttled(900))
+    executor = start(2)
+    executor.launch([intent(n) for n in range(10)])
     assert isinstance(executor, Queueing)
     eventually(lambda: executor.unsent() == set(range(2, 10)))
     assert executor.check() == ""
@@ -88,6 +204,99 @@ def test_a_create_that_waits_for_a_thread_or_for_a_pause_to_pass_is_not_sent_yet
     server.answers.release(2)
 
     eventually(lambda: executor.check() == "The API server asked to wait until 2026-03-01 12:15:00 UTC.")
-    assert len(executor.unsent()) in (7, 8)  # one more may have been on its way before the pause began
+    assert executor.unsent() == set(range(2, 10))
     executor.stop([Handle(attempt_id=9, key=key_of(9), namespace="jobs", name="p9")], grace_seconds=1)
     assert 9 not in executor.unsent()
+
+
+def test_what_waits_leaves_by_priority_and_what_came_late_with_a_higher_one_first(start: Start, server: Server) -> None:
+    executor = start(1)
+    executor.launch([intent(n) for n in range(4)])
+    eventually(lambda: server.asked == ["p0"])
+    executor.launch([intent(7, priority=5), intent(8, priority=9), intent(9, priority=5)])
+    executor.stop([Handle(attempt_id=2, key=key_of(2), namespace="jobs", name="p2")], grace_seconds=1)
+
+    server.answers.release(10)
+
+    eventually(lambda: not executor.unsent() and len(server.asked) == 6)
+    assert server.asked == ["p0", "p8", "p7", "p9", "p1", "p3"]
+
+
+def test_after_trouble_half_as_many_are_under_way_at_once_and_more_again_when_it_is_well(
+    start: Start, server: Server, clock: TestClock
+) -> None:
+    executor = start(8)
+    executor.launch([intent(n) for n in range(8)])
+    eventually(lambda: len(server.asked) == 8)
+    clock.advance(1)
+    executor._pace.heard(throttled(0), clock.monotonic())
+    executor.launch([intent(n) for n in range(8, 40)])
+    server.answers.release(8)
+    eventually(lambda: len(server.asked) == 12)
+    assert len(executor.unsent()) == 28, "four of the eight may follow"
+    assert executor.slowed() == "The API server asks for fewer requests (429): 4 creates at once instead of 8."
+    assert backlog.is_full(executor, 28)
+    assert not backlog.is_full(executor, 29)
+    assert backlog.why_slow(executor) == executor.slowed()
+
+    server.answers.release(100)
+    eventually(lambda: len(server.asked) == 40)
+    eventually(lambda: executor.slowed() == "")
+
+
+def test_executors_of_one_api_server_share_its_pace(start: Start, server: Server, clock: TestClock) -> None:
+    paces = Paces(clock)
+    one, other = start(4, paces=paces), start(4, paces=paces)
+    one.launch([intent(n) for n in range(4)])
+    eventually(lambda: len(server.asked) == 4)
+    other.launch([intent(n) for n in range(10, 14)])
+    one._pace.heard(throttled(0), clock.monotonic())
+    assert other.slowed() == "The API server asks for fewer requests (429): 2 creates at once instead of 4."
+
+    server.answers.release(2)
+    eventually(lambda: not one.unsent())
+    assert len(other.unsent()) == 4, "two of the first are under way still"
+    server.answers.release(100)
+    eventually(lambda: not other.unsent())
+    assert paces.of("https://another", 4).at_once == 4
+
+
+def test_a_full_quota_and_a_bad_spec_hold_back_nobody_else(start: Start, server: Server) -> None:
+    refusals: list[Callable[[], bytes]] = [
+        fails(answer(403, "exceeded quota: team, requested: pods=1")),
+        fails(answer(422, "spec.volumes is not valid")),
+    ] * 20
+    lock = threading.Lock()
+
+    def one_after_the_other() -> bytes:
+        with lock:
+            made = refusals.pop() if refusals else None
+        return made() if made is not None else b'{"metadata": {"uid": "u"}}'
+
+    server.answer = one_after_the_other
+    server.answers.release(1000)
+    executor = start(4)
+    facts: list[Fact] = []
+    executor.tracker.connect(facts.extend, lambda entry: None)
+
+    executor.launch([intent(n) for n in range(50)])
+
+    eventually(lambda: sum(isinstance(fact, Acknowledged) for fact in facts) == 10)
+    assert sum(isinstance(fact, LaunchRefused) for fact in facts) == 40
+    assert (executor.check(), executor.slowed(), executor._pace.at_once) == ("", "", 4)
+
+
+def test_a_closed_executor_sends_nothing_more_and_leaves_the_pace_to_others(
+    start: Start, server: Server, clock: TestClock
+) -> None:
+    paces = Paces(clock)
+    one, other = start(1, paces=paces), start(1, paces=paces)
+    one.launch([intent(n) for n in range(3)])
+    eventually(lambda: server.asked == ["p0"])
+    other.launch([intent(10)])
+    closing = threading.Thread(target=one.close)
+    closing.start()
+    eventually(lambda: not one.unsent())
+    server.answers.release(100)
+    closing.join()
+    eventually(lambda: server.asked == ["p0", "p10"])

@@ -62,7 +62,7 @@ def test_one_namespace_that_may_not_be_read_hides_no_other(clock: TestClock) -> 
 
     assert {name: [one.name for one in look.pods] for name, look in looks.items()} == {"ns": ["a", "b"], "also": []}
     assert unseen == "closed: pods is forbidden in closed"
-    assert lists.selectors == {"execplane.io/deployment=dep"}
+    assert lists.selectors == {"execplane.io/deployment=dep,!execplane.io/cluster"}
 
 
 # Repairs

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from execplane.contract.errors import InvalidInput
 from execplane.contract.workload import WorkerStart, Workload
-from execplane.pods.build import BuildOptions, Built, build_pod, canonical_json
+from execplane.pods.build import BuildOptions, Built, build_intent, build_pod, canonical_json
 from execplane.pods.default_template import DEFAULT_POD, default_template
 from execplane.pods.hook import Mutation
 from execplane.pods.identity import read_identity
@@ -119,6 +119,11 @@ def test_equal_attempts_give_equal_bytes_whatever_the_order_of_keys() -> None:
     pod = {"spec": {"hostNetwork": False, "dnsPolicy": "None"}}
     turned = {"spec": {"dnsPolicy": "None", "hostNetwork": False}}
     assert built(override(pod)).body == built(override(turned)).body
+
+
+def test_an_intent_has_its_attempts_priority() -> None:
+    given = workload(priority=7)
+    assert build_intent(built(given), given).priority == 7
 
 
 def test_the_body_is_the_pod() -> None:

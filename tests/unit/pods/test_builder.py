@@ -96,8 +96,8 @@ def test_a_hook_is_asked_for_every_attempt() -> None:
         labels = {**metadata["labels"], "run": metadata["name"][-4:]}
         return Mutation(before=pod, after={**pod, "metadata": {**metadata, "labels": labels}})
 
-    builder = PodBuilder(OPTIONS, label)
-    found = [builder.build(one, layers(one)) for one in (workload(attempt_no=1), workload(attempt_no=2))]
+    builder = PodBuilder(OPTIONS)
+    found = [builder.build(one, layers(one), label) for one in (workload(attempt_no=1), workload(attempt_no=2))]
     assert [each.pod["metadata"]["labels"]["run"] for each in found] == [each.name[-4:] for each in found]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -159,6 +160,38 @@ def test_what_the_policy_keeps_is_deleted_when_its_time_is_over() -> None:
     assert verdicts(found(rows, pods, Patience(kept_seconds=4 * 3600))) == [(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE)]
 
 
+PAST_ITS_TIME = [(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "policy", "wanted"),
+    [
+        (AttemptState.FAILED, {"kept_by_outcome": {AttemptState.FAILED: 6 * 3600}}, []),
+        (AttemptState.FAILED, {"kept_by_outcome": {AttemptState.FAILED: 4 * 3600}}, PAST_ITS_TIME),
+        (AttemptState.CANCELLED, {"kept_by_outcome": {AttemptState.FAILED: 4 * 3600}}, []),
+        (AttemptState.SUCCESS, {"kept_by_outcome": {AttemptState.SUCCESS: 6 * 3600}}, []),
+        (AttemptState.CANCELLED, {"kept_by_outcome": {AttemptState.CANCELLED: 0}}, PAST_ITS_TIME),
+        (
+            AttemptState.FAILED,
+            {"delete_when_failed": True, "kept_by_outcome": {AttemptState.FAILED: 6 * 3600}},
+            [],
+        ),
+    ],
+)
+def test_an_outcome_may_have_a_time_of_its_own(
+    outcome: AttemptState, policy: dict[str, Any], wanted: list[tuple[Kind, Mend]]
+) -> None:
+    rows, pods = [row(state=outcome)], [pod(**FINISHED)]
+    assert verdicts(found(rows, pods, Patience(**policy))) == wanted
+
+
+def test_what_outlives_its_attempt_is_ended_and_only_deleted_if_it_is_not_kept() -> None:
+    kept = Patience(kept_by_outcome={AttemptState.SUCCESS: 6 * 3600})
+    rows, pods = [row(state=AttemptState.SUCCESS)], [pod()]
+    assert verdicts(found(rows, pods, kept)) == [(Kind.UNDEAD, Mend.END)]
+    assert verdicts(found(rows, pods)) == [(Kind.UNDEAD, Mend.DELETE)]
+
+
 def test_a_sentence_says_on_which_node_and_since_when_a_pod_does_not_go() -> None:
     (stuck,) = found([row()], [pod(deleted_by=LONG_AGO, node="worker-3")])
     assert "over at 2026-11-21 07:00:00 UTC" in stuck.sentence
@@ -257,6 +290,7 @@ POLICIES = st.builds(
     delete_when_well=st.booleans(),
     delete_when_failed=st.booleans(),
     kept_seconds=st.sampled_from([0.0, 3600.0]),
+    kept_by_outcome=st.dictionaries(st.sampled_from(sorted(ATTEMPT_ENDED)), st.sampled_from([0.0, 60.0, math.inf])),
 )
 
 

@@ -189,7 +189,7 @@ def test_a_hold_where_there_is_no_container_is_refused_and_not_ignored(
 @pytest.mark.parametrize(
     ("executors", "task"),
     [(("kubernetes",), {}), (("local", "kubernetes"), {"executor": "kubernetes"}),
-     (("local", "kubernetes"), {"queue": "pods"}), ((), {})],
+     (("local", "gpu"), {"executor": "gpu"}), (("local", "kubernetes"), {"queue": "pods"}), ((), {})],
 )  # fmt: skip
 def test_a_hold_where_there_are_containers_is_taken(executors: tuple[str, ...], task: dict[str, Any]) -> None:
     assert held(executors, **task).tasks[0].executor_config == {"hold_on_failure": 3600}
