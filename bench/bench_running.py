@@ -142,6 +142,8 @@ def _creates_sent(cluster: Cluster) -> dict[str, datetime]:
         if b'"verb":"create"' in line and f'"namespace":"{OURS}"'.encode() in line:
             with suppress(msgspec.DecodeError):
                 event = msgspec.json.decode(line)
+                if event["objectRef"].get("subresource"):
+                    continue
                 name = event["objectRef"].get("name") or ""
                 found.setdefault(name, datetime.fromisoformat(event["requestReceivedTimestamp"]))
     return found

@@ -138,7 +138,12 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(name="tcp_keep_intvl", default="30", ours=("kubernetes.tcp_keep_interval_seconds",), why="See above."),
     Option(name="tcp_keep_cnt", default="6", ours=("kubernetes.tcp_keep_count",)),
-    Option(name="verify_ssl", default="True", ours=("kubernetes.verify_ssl",)),
+    Option(
+        name="verify_ssl",
+        default="True",
+        ours=("kubernetes.verify_ssl",),
+        why="Unset, the kubeconfig's `insecure-skip-tls-verify` counts; true wins over it.",
+    ),
     Option(name="ssl_ca_cert", default="", ours=("kubernetes.ssl_ca_cert",)),
     Option(
         name="logs_task_metadata",

@@ -115,18 +115,22 @@ def verifiers(deployment: Deployment) -> dict[str, Verify]:
 
 def _token_verifier(deployment: Deployment, name: str) -> Callable[[str], PodIdentity]:
     """Made at the first token, so that a web server starts while the API server is down."""
+    from execplane.kube.asking import Asking, MadeOnce
     from execplane.kube.client import Client
     from execplane.kube.errors import KubeError
     from execplane.kube.review import TokenRefused, TokenVerifier
 
-    made: list[TokenVerifier] = []
+    asking, clock = Asking(), deployment.clock
+
+    def make() -> TokenVerifier:
+        client = Client(room_options.kube_options(deployment.config, name), clock)
+        return TokenVerifier(client, clock, asking=asking)
+
+    verifier = MadeOnce(make, asking, clock)
 
     def identify(token: str) -> PodIdentity:
         try:
-            if not made:
-                client = Client(room_options.kube_options(deployment.config, name), deployment.clock)
-                made.append(TokenVerifier(client, deployment.clock))
-            return made[0].verify_worker_token(token)
+            return verifier().verify_worker_token(token)
         except TokenRefused as error:
             raise Forbidden(error.message, hint=error.hint) from error
         except KubeError as error:

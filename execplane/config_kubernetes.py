@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -26,9 +27,15 @@ class Kubernetes(Section):
     ssl_ca_cert: Path | None = Field(
         None, description="file of the authorities to trust; unset: the kubeconfig's or the service account's"
     )
-    verify_ssl: bool = Field(True, description="false: whoever answers is believed and shown our credentials")
+    verify_ssl: bool | None = Field(
+        None,
+        description="false: whoever answers is believed and shown our credentials; true: never, whatever the "
+        "kubeconfig says; unset: as the kubeconfig says, true where ssl_ca_cert is set",
+    )
     proxy: SecretStr = Field(
-        SecretStr(""), description="http://[user:password@]host:port; empty: the kubeconfig's, HTTPS_PROXY, NO_PROXY"
+        SecretStr(""),
+        description="http(s)://[user:password@]host[:port], NO_PROXY or not; empty: the kubeconfig's, else HTTPS_PROXY "
+        "and NO_PROXY",
     )
     namespace: str = Field("default", description="namespace that pods are created in")
     namespaces: list[str] = Field(
@@ -97,6 +104,14 @@ class Kubernetes(Section):
             raise ValueError("the process needs 268435456 bytes to start; 0 is no limit")
         return value
 
+    @field_validator("proxy")
+    @classmethod
+    def _address_of_a_proxy(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not _is_proxy(value.get_secret_value()):
+            # Not what it is: it may hold a password.
+            raise ValueError("it must be http(s)://[user:password@]host[:port]; in a password, / is %2F and @ is %40")
+        return value
+
     @field_validator("namespaces", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -106,6 +121,16 @@ class Kubernetes(Section):
     @classmethod
     def _names_of_namespaces(cls, value: list[str]) -> list[str]:
         return [namespace_name(name) for name in value]
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        found = urlsplit(address)
+        port = found.port
+    except ValueError:
+        return False
+    rest = found.path.strip("/") or found.query or found.fragment
+    return found.scheme in ("http", "https") and bool(found.hostname) and port != 0 and not rest
 
 
 _WHOLE_DEPLOYMENT = ("flight_record_days", "hold_most_seconds", "hold_most_containers")

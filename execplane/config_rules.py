@@ -68,6 +68,11 @@ Globs = Annotated[tuple[str, ...], BeforeValidator(_one_or_many)]
 _MATCHES = ("dag_id", "task_id", "tag", "owner", "queue", "pool")
 _SETS = ("namespace", "service_account", "pod_template_file", "labels", "annotations")
 
+_PART = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = re.compile(rf"{_PART}(\.{_PART})*")
+_WORD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_WORD_SAID = "at most 63 of A-Z, a-z, 0-9, -, _ and ., letters or digits at both ends"
+
 
 class PodRule(BaseModel):
     """Which tasks' pods (all that is named must match) get what; docs/namespaces-and-clusters.md explains."""
@@ -93,6 +98,33 @@ class PodRule(BaseModel):
     @classmethod
     def _names_a_namespace(cls, value: str) -> str:
         return namespace_name(value) if value else value
+
+    @field_validator("service_account")
+    @classmethod
+    def _names_a_service_account(cls, value: str) -> str:
+        if value and not (_SUBDOMAIN.fullmatch(value) and len(value) <= 253):
+            raise ValueError(f"{value!r} is not a service account's name: parts of a-z, 0-9 and -, joined by dots")
+        return value
+
+    @field_validator("labels", "annotations")
+    @classmethod
+    def _keys_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        for key in value:
+            prefix, slash, name = key.rpartition("/")
+            domain = not slash or (_SUBDOMAIN.fullmatch(prefix) and len(prefix) <= 253)
+            if not (domain and _WORD.fullmatch(name)):
+                raise ValueError(
+                    f"{key!r} is not a key: {_WORD_SAID}, if wanted after a DNS name and a slash (example.com/team)"
+                )
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _values_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, said in value.items():
+            if said and not _WORD.fullmatch(said):
+                raise ValueError(f"{said!r} of {key} is not a label's value: {_WORD_SAID}")
+        return value
 
     @model_validator(mode="after")
     def _says_something(self) -> PodRule:

@@ -153,11 +153,11 @@ def _tests_in(*tiers: str) -> Command:
     return Command((str(BIN / "pytest"), "-q", MOST_FAILURES, *(f"tests/{tier}" for tier in tiers)), BESIDE_OTHERS)
 
 
-WITH_PODS = _tests_in("spine", "conformance", "examples", "cluster", "browser")
+WITH_PODS = _tests_in("spine", "conformance", "cluster", "browser")
 """In one process, so that they share one cluster; the spine comes first."""
 WITHOUT_PODS = _tests_in("unit", "integration")
-CHAOS = _tests_in("chaos")
-"""With a cluster of their own, whose API server they restart."""
+EXAMPLES_AND_STORMS = _tests_in("examples", "chaos")
+"""With a cluster of their own, whose API server storms restart."""
 ON_POSTGRESQL = Command(
     (
         str(BIN / "pytest"),
@@ -175,7 +175,7 @@ ON_POSTGRESQL = Command(
 
 def everything() -> int:
     """Two lanes at once, about equally long: tests mostly wait, and leave a core to others."""
-    return side_by_side({"first": [WITH_PODS, ON_POSTGRESQL], "second": [WITHOUT_PODS, CHAOS]})
+    return side_by_side({"first": [WITH_PODS], "second": [WITHOUT_PODS, EXAMPLES_AND_STORMS, ON_POSTGRESQL]})
 
 
 def chaos() -> int:

@@ -146,18 +146,16 @@ def _found_twice(
     deployment: Deployment, executors: tuple[str, ...], between_seconds: float
 ) -> tuple[list[dict[str, Any]], str]:
     """A cluster that does not answer hides no other. Raises Unavailable when none does."""
-    from execplane.kube.client import Client
     from execplane.kube.errors import KubeError
 
-    clock = deployment.clock
+    clients, refused = _clients(deployment, executors)
     try:
-        clients = {name: Client(deployment.kubernetes_options(name).kube, clock) for name in executors}
         first = {name: _compare_now(deployment, name, client) for name, client in clients.items()}
         threading.Event().wait(between_seconds)
         second = {name: _compare_now(deployment, name, client) for name, client in clients.items()}
     except KubeError as error:
         raise Unavailable(error.message, hint=error.hint) from error
-    unseen = "; ".join(trouble for _, trouble in second.values() if trouble)
+    unseen = "; ".join([*refused, *(trouble for _, trouble in second.values() if trouble)])
     if all(found is None for found, _ in second.values()):
         raise Unavailable(f"The pods cannot be listed: {unseen}")
     rows = []
@@ -165,6 +163,21 @@ def _found_twice(
         before = {one.identity for one in first[name][0] or ()}
         rows += [_dry_row(name, one) for one in found or () if one.identity in before]
     return rows, unseen
+
+
+def _clients(deployment: Deployment, executors: tuple[str, ...]) -> tuple[dict[str, Client], list[str]]:
+    """One for each cluster whose credentials can be used; and why the others' cannot."""
+    from execplane.contract.errors import ConfigError
+    from execplane.kube.client import Client
+
+    clients: dict[str, Client] = {}
+    refused = []
+    for name in executors:
+        try:
+            clients[name] = Client(deployment.kubernetes_options(name).kube, deployment.clock)
+        except ConfigError as error:
+            refused.append(f"{name}: {error.message}")
+    return clients, refused
 
 
 def _dry_row(executor: str, one: Finding) -> dict[str, Any]:

@@ -26,6 +26,9 @@ app = typer.Typer(help="The cluster: check what execplane needs, print its roles
 _NOBODY = "execplane-check"
 """In place of the deployment's id, which is in the database: pods of this label are never made."""
 
+_HOOK_SECONDS = 120.0
+"""For the mutation hooks' import, as `execplane pods check` waits."""
+
 ExecutorOption = Annotated[
     str, typer.Option("--executor", help="Which one, where several make pods; unset: all, or the first.")
 ]
@@ -110,9 +113,10 @@ def _check(config: Config, name: str, tier: Tier, expires_within: timedelta) -> 
         yield Found(step="connect", what=name, result=Result.FAILED, said=error.message, hint=error.hint)
         return
     pods = PodMaker(options, client.clock)
+    trouble = pods.check(_HOOK_SECONDS)
     plan = Plan(
         namespaces=options.all_namespaces,
-        pod=lambda namespace: _default_pod(pods, config.kubernetes_of(name), config.web_url, namespace),
+        pod=lambda namespace: _default_pod(pods, trouble, config.kubernetes_of(name), config.web_url, namespace),
         label_selector=deployment_selector(_NOBODY),
         tier=tier,
         expires_within=expires_within,
@@ -124,11 +128,16 @@ def _check(config: Config, name: str, tier: Tier, expires_within: timedelta) -> 
         client.close()
 
 
-def _default_pod(pods: PodMaker, settings: Kubernetes, web_url: str, namespace: str) -> bytes:
-    """What a task without any wishes would get there. Raises InvalidInput for a template that is no pod."""
+def _default_pod(pods: PodMaker, trouble: str, settings: Kubernetes, web_url: str, namespace: str) -> bytes:
+    """What a task without any wishes would get there. Raises Unavailable with `trouble` when no pod can be made."""
+    from execplane.contract.errors import Unavailable
     from execplane.contract.keys import AttemptKey, TaskKey
     from execplane.contract.workload import Workload
+    from execplane.kube.check import Elsewhere
+    from execplane.pods.rules import PodRule
 
+    if trouble:
+        raise Unavailable(trouble)
     workload = Workload(
         attempt_id=0,
         key=AttemptKey(task=TaskKey(dag_id="execplane", run_id="check", task_id="dry-run"), attempt_no=1),
@@ -140,9 +149,13 @@ def _default_pod(pods: PodMaker, settings: Kubernetes, web_url: str, namespace: 
         bundle="0" * 64,
         source=settings.worker_source,
         dags_folder=settings.worker_dags_folder,
-        executor_config={"pod_override": {"metadata": {"namespace": namespace}}},
     )
-    return pods.pod(workload).body
+    # Said by the operators, as their own rules say it: what rules give to one team no task may wish for. Theirs are
+    # left out: of those for some other task a binding one would take the pod elsewhere.
+    built = pods.pod(workload, [PodRule(number=1, name=_NOBODY, namespace=namespace, binding=True)])
+    if built.namespace != namespace:
+        raise Elsewhere(f"The mutation hook sends it to {built.namespace}.")
+    return built.body
 
 
 def _config() -> Config:

@@ -72,6 +72,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str = ""
     priority: int = 0
     """Of what waits in the executor, the highest leaves first."""
+    again: bool = False
+    """An earlier create of it may have been sent, by whomever: only the API server knows whether its pod exists."""
     body: bytes = b""
     provenance: dict[str, str] = {}
     """JSON path of a field -> the layer that set it."""

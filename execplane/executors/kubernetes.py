@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -115,7 +115,8 @@ class KubernetesExecutor:
             entry = self.tracker.stop(handle)
             if entry.phase is Phase.GONE:
                 continue
-            if self._creates.withdraw(handle.attempt_id):
+            withdrawn = self._creates.withdraw(handle.attempt_id)
+            if withdrawn is not None and not withdrawn.again and entry.phase is Phase.LAUNCHING and not entry.uid:
                 self.tracker.never_created(entry)
                 continue
             # 0 would take the object away while the container may still run.
@@ -176,13 +177,17 @@ class KubernetesExecutor:
             return next(health.last_error for health in watches.values())
         return self._pace.check()
 
+    def lead(self, may_send: Callable[[], bool]) -> None:
+        """Asked right before each create: whether it is still ours to make."""
+        self._creates.may_send = may_send
+
     def unsent(self) -> frozenset[int]:
         """Attempts whose create waits for its turn, or for a pause to pass."""
         return self._creates.unsent()
 
     def withdraw(self, attempt_ids: Collection[int]) -> list[int]:
         """Forget those of these creates that were not sent yet, and give them; `launch` may order them again."""
-        gone = [attempt_id for attempt_id in attempt_ids if self._creates.withdraw(attempt_id)]
+        gone = [attempt_id for attempt_id in attempt_ids if self._creates.withdraw(attempt_id) is not None]
         for attempt_id in gone:
             self.tracker.withdrawn(attempt_id)
         return gone
@@ -216,6 +221,9 @@ class KubernetesExecutor:
                 answer = access(self.client, "create", "pods", namespace)
             except KubeError as error:
                 return str(error)
+            except Exception as error:
+                logger.exception("access review of %s", namespace)
+                return f"Whether execplane may create pods in {namespace} cannot be told ({type(error).__name__})."
             if answer.allowed:
                 return ""
             reason = f": {answer.reason}" if answer.reason else ""
@@ -300,27 +308,32 @@ class KubernetesExecutor:
                 logger.warning("watch of %s, again in %.1f s: %s", namespace, seconds, error)
 
     def _housekeeping(self) -> None:
-        """The periodic list, and deletes that wait for their next try."""
+        """The periodic list, and deletes that wait for their next try. A round that fails is told; the next follows."""
         next_list = self._clock.monotonic() + self.options.list_interval_seconds
         next_probe = 0.0
         while not self._closed.is_set():
-            if self._clock.monotonic() >= next_probe:
-                self._no_access = self.probe()
-                again = _PROBE_TROUBLED_SECONDS if self._no_access else self.options.list_interval_seconds
-                next_probe = self._clock.monotonic() + again
-            next_removal = self._remover.tick()
-            now = self._clock.monotonic()
-            with self._lock:
-                wanted, self._list_wanted = self._list_wanted, set()
-                if now >= next_list:
-                    wanted = set(self._watches)
-                    next_list = now + self.options.list_interval_seconds
-            for namespace in wanted:
-                try:
-                    self._list(namespace)
-                except Exception:
-                    logger.exception("list of %s", namespace)
-            pause = min(next_list, next_probe, next_removal or next_list) - self._clock.monotonic()
+            try:
+                if self._clock.monotonic() >= next_probe:
+                    self._no_access = self.probe()
+                    again = _PROBE_TROUBLED_SECONDS if self._no_access else self.options.list_interval_seconds
+                    next_probe = self._clock.monotonic() + again
+                next_removal = self._remover.tick()
+                now = self._clock.monotonic()
+                with self._lock:
+                    wanted, self._list_wanted = self._list_wanted, set()
+                    if now >= next_list:
+                        wanted = set(self._watches)
+                        next_list = now + self.options.list_interval_seconds
+                for namespace in wanted:
+                    try:
+                        self._list(namespace)
+                    except Exception:
+                        logger.exception("list of %s", namespace)
+                pause = min(next_list, next_probe, next_removal or next_list) - self._clock.monotonic()
+            except Exception:
+                # Without this thread nothing would be deleted, listed or asked any more, and nobody would know.
+                logger.exception("housekeeping")
+                pause = self.options.repair_seconds
             self._wake.wait(max(pause, 0.0))
             self._wake.clear()
 

@@ -55,6 +55,9 @@ def launch_one(
         except AlreadyExists:
             pass
         except (AnswerLost, ServerTrouble) as lost:
+            if _SILENT_WEBHOOK.search(lost.message):
+                # Webhooks are asked before the write: there is no pod to be found.
+                return _refused(intent, lost, options, clock)
             # A 5xx may come after the write, too: etcd timed out, a proxy gave up.
             error = lost
         except KubeError as refused:
@@ -134,7 +137,7 @@ def _unanswered(intent: Intent, error: KubeError | None, options: KubernetesOpti
 def _refused(intent: Intent, error: KubeError, options: KubernetesOptions, clock: Clock) -> LaunchRefused:
     why, retry = explain_refusal(error, intent.provenance)
     wait = error.retry_after_seconds
-    if retry and not wait and isinstance(error, AccessDenied | Unauthorized):
+    if retry and not wait and (isinstance(error, AccessDenied | Unauthorized) or "webhook" in why.data):
         wait = options.quota_retry_seconds
     return LaunchRefused(
         attempt_id=intent.attempt_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from execplane.contract.clock import Clock
 from execplane.contract.errors import InvalidInput
 from execplane.contract.workload import Intent, Workload
@@ -11,6 +13,7 @@ from execplane.kube.mutation_hook import MutationHook
 from execplane.pods.build import BuildOptions, Built, build_intent
 from execplane.pods.builder import PodBuilder
 from execplane.pods.layers import layers_of
+from execplane.pods.rules import PodRule
 
 
 class PodMaker:
@@ -47,9 +50,13 @@ class PodMaker:
             return f"{error.message} {error.hint}"
         return self._hook.check(wait_seconds)
 
-    def pod(self, workload: Workload) -> Built:
-        """Raises InvalidInput naming field and layer, NotYet while the mutation hook does not work."""
-        layers = layers_of(workload, self._templates.default(), self._templates.load, self._options.rules)
+    def pod(self, workload: Workload, rules: Sequence[PodRule] | None = None) -> Built:
+        """Raises InvalidInput naming field and layer, NotYet while the mutation hook does not work.
+
+        `rules`: in place of the settings'.
+        """
+        rules = self._options.rules if rules is None else rules
+        layers = layers_of(workload, self._templates.default(), self._templates.load, rules)
         return self._builder.build(workload, layers, self._hook.mutate())
 
     def intent(self, workload: Workload) -> Intent:

@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 import urllib3
-from kubernetes.client.rest import RESTClientObject
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -58,9 +57,7 @@ class Client:
         self.options = options
         self.clock = clock or SystemClock()
         self.credentials = Credentials(options, self.clock)
-        self._pool_of: Any = self.credentials.configuration
-        self.host = str(self._pool_of.host)
-        self._pool = _pool(self._pool_of)
+        self.host = str(self.credentials.configuration.host)
 
     def request(
         self,
@@ -142,7 +139,7 @@ class Client:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._pool.clear()
+        self.credentials.pool.clear()
 
     @contextlib.contextmanager
     def _send(
@@ -157,9 +154,8 @@ class Client:
         what = f"{method} {path}"
         read = timeout_seconds if timeout_seconds is not None else self.options.read_timeout_seconds
         headers = self._headers(content_type if body is not None else "")
-        pool = self._connections()
         try:
-            response = pool.request(
+            response = self.credentials.pool.request(
                 method,
                 self.host + path + (f"?{urlencode(list(query))}" if query else ""),
                 body=body,
@@ -191,31 +187,6 @@ class Client:
             error.hint = self.credentials.expired() or error.hint
             self.credentials.refused()
         return error
-
-    def _connections(self) -> urllib3.PoolManager:
-        """The pool for the credentials at hand: a plugin may have given another client certificate."""
-        now = self.credentials.configuration
-        if now is not self._pool_of:
-            if _transport(now) != _transport(self._pool_of):
-                # Requests under way keep the connections that they have.
-                self._pool, self.host = _pool(now), str(now.host)
-            self._pool_of = now
-        return self._pool
-
-
-def _pool(configuration: Any) -> urllib3.PoolManager:
-    """The library's connections, asked directly: only so do exact bytes go out, and nothing is repeated behind us."""
-    if not configuration.verify_ssl:
-        # Chosen by the operator, and said by `execplane kubernetes check`: not once a request.
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
-    return pool
-
-
-def _transport(configuration: Any) -> tuple[Any, ...]:
-    """What a connection is made of."""
-    names = ("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy")
-    return tuple(getattr(configuration, name) for name in names)
 
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}

@@ -12,30 +12,28 @@ import base64
 import binascii
 import json
 import logging
+import os
 import subprocess
 import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import urllib3
 from cryptography import x509
 from kubernetes import client as library
-from kubernetes.config import ConfigException, load_incluster_config
+from kubernetes.config import load_incluster_config
 from kubernetes.config.exec_provider import ExecProvider
-from kubernetes.config.kube_config import (
-    KUBE_CONFIG_DEFAULT_LOCATION,
-    KubeConfigLoader,
-    KubeConfigMerger,
-)
+from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 from kubernetes.utils.keepalive import tcp_keepalive_socket_options
 
 from execplane.contract.clock import Clock
 from execplane.contract.errors import ConfigError
+from execplane.kube.connections import pool_of, transport
 from execplane.kube.errors import Unreachable
 from execplane.kube.options import KubeOptions
+from execplane.kube.unusable import FAILURES, Unusable, why
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +45,6 @@ _BEFORE_EXPIRY_SECONDS = 30.0
 _AFTER_REFUSAL_SECONDS = 5.0
 """Between two renewals because of a 401: many threads are refused at once, and a plugin may be slow or billed."""
 _PLUGIN_SECONDS = 60.0
-
-_FAILURES = (ConfigException, OSError, ValueError, KeyError, TypeError)
-"""What the library raises for files that are missing, malformed or half written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +67,9 @@ class _Loaded:
     """Of the token: "token", "token file", "exec plugin", "auth provider", ""."""
     expires: datetime | None
     """As the plugin said."""
+    transport: tuple[Any, ...]
+    pool: urllib3.PoolManager
+    """Made together with the rest: what no connection can be made of replaces nothing."""
 
 
 @dataclass
@@ -90,16 +88,23 @@ class Credentials:
     def __post_init__(self) -> None:
         try:
             self._load()
-        except _FAILURES as error:
+        except FAILURES as error:
+            # Not as its cause: a traceback would print what the words leave out.
             raise ConfigError(
-                f"No usable Kubernetes configuration in {self._place()}: {str(error).rstrip('.')}.",
-                hint="Set EXECPLANE_KUBERNETES__KUBECONFIG, or run in a pod with a service account.",
-            ) from error
+                f"No usable Kubernetes configuration in {self._place()}: {why(error)}.",
+                hint="Mend it, set EXECPLANE_KUBERNETES__KUBECONFIG, or run in a pod with a service account.",
+            ) from None
 
     @property
     def configuration(self) -> Any:
         """The library's, as last loaded: address, certificates, proxy."""
         return self._loaded.configuration
+
+    @property
+    def pool(self) -> urllib3.PoolManager:
+        """Connections for them. Another one after a renewal that brought another certificate; requests under way keep
+        the connections that they have."""
+        return self._loaded.pool
 
     def headers(self) -> dict[str, str]:
         """The Authorization header, renewed when due. Raises Unreachable when what we have has ended and no renewal
@@ -113,8 +118,8 @@ class Credentials:
         if loaded.source == "auth provider":
             try:
                 value = _authorization(loaded.configuration)
-            except _FAILURES as error:
-                raise Unreachable(self._failed(error), hint="Check the kubeconfig's auth-provider.") from error
+            except FAILURES as error:
+                raise Unreachable(self._failed(error), hint="Check the kubeconfig's auth-provider.") from None
         return {"authorization": value} if value else {}
 
     def refused(self) -> None:
@@ -146,7 +151,7 @@ class Credentials:
             return
         try:
             self._load()
-        except _FAILURES as error:
+        except FAILURES as error:
             self.problem = self._failed(error)
             logger.warning("%s", self.problem)
             self._renewed_at = self.clock.monotonic()
@@ -155,10 +160,10 @@ class Credentials:
             self._renewing.release()
 
     def _failed(self, error: Exception) -> str:
-        return f"The credentials for {self.configuration.host} could not be renewed: {error}."
+        return f"The credentials for {self.configuration.host} could not be renewed: {why(error)}."
 
     def _place(self) -> str:
-        return "the pod's service account" if self._in_cluster() else self.options.kubeconfig or "~/.kube/config"
+        return "the pod's service account" if self._in_cluster() else _kubeconfig(self.options)
 
     def _in_cluster(self) -> bool:
         options = self.options
@@ -174,6 +179,9 @@ class Credentials:
         else:
             user = _Kubeconfig.of(self.options)
             user.load_and_set(configuration)
+            if "proxy" in vars(user):
+                # As for kubectl: NO_PROXY belongs to HTTPS_PROXY, not to what names this one server's proxy.
+                configuration.no_proxy = ""
             source, expires = user.source, user.expires
             if source != "auth provider":
                 configuration.refresh_api_key_hook = None
@@ -184,14 +192,18 @@ class Credentials:
                 # A plugin whose credentials end at once must not be run for every request.
                 good_for = max(left - _BEFORE_EXPIRY_SECONDS, _AFTER_REFUSAL_SECONDS)
         self._settle(configuration)
-        if (before := getattr(self, "_loaded", None)) and before.configuration.host != configuration.host:
+        before: _Loaded | None = getattr(self, "_loaded", None)
+        if before and before.configuration.host != configuration.host:
             # Pods of ours that are not in another cluster would all seem lost.
-            raise ConfigException(f"the kubeconfig names another server now, {configuration.host}: restart to use it")
+            raise Unusable(f"the kubeconfig names another server now, {configuration.host}: restart to use it")
+        made_of = transport(configuration)
         self._loaded = _Loaded(
             configuration=configuration,
             value=_authorization(configuration),
             source=source,
             expires=expires,
+            transport=made_of,
+            pool=before.pool if before and before.transport == made_of else pool_of(configuration),
         )
         self._renewed_at = self.clock.monotonic()
         self._renew_at = self._renewed_at + good_for
@@ -202,24 +214,30 @@ class Credentials:
         options = self.options
         if options.ssl_ca_cert:
             if not Path(options.ssl_ca_cert).is_file():
-                raise ConfigException(f"the file {options.ssl_ca_cert} (ssl_ca_cert) does not exist")
+                raise Unusable(f"the file {options.ssl_ca_cert} (ssl_ca_cert) does not exist")
             configuration.ssl_ca_cert = options.ssl_ca_cert
-        if not options.verify_ssl:
-            configuration.verify_ssl = False
+            # Who names an authority wants it asked, whatever the kubeconfig skips.
+            configuration.verify_ssl = True
+        if options.verify_ssl is not None:
+            configuration.verify_ssl = options.verify_ssl
         if options.proxy:
-            configuration.proxy = options.proxy
-        if configuration.proxy and (who := urlsplit(configuration.proxy)).username:
-            # urllib3 takes the address and leaves the password lying.
-            login = f"{unquote(who.username)}:{unquote(who.password or '')}"
-            configuration.proxy_headers = urllib3.make_headers(proxy_basic_auth=login)
+            configuration.proxy, configuration.no_proxy = options.proxy, ""
         configuration.connection_pool_maxsize = options.pool_size
         if options.tcp_keepalive_seconds is not None:
             configuration.socket_options = tcp_keepalive_socket_options(*options.tcp_keepalive_seconds)
 
 
 def _authorization(configuration: Any) -> str:
+    """Raises Unusable for what no header can hold: refused later, at each request, it would be quoted."""
     # A token file ends with a newline, as files do.
-    return str((configuration.auth_settings().get("BearerToken") or {}).get("value") or "").strip()
+    value = str((configuration.auth_settings().get("BearerToken") or {}).get("value") or "").strip()
+    if not (value.isascii() and value.isprintable()):
+        raise Unusable("the token has a line break within it, or another character that no HTTP header can hold")
+    return value
+
+
+def _kubeconfig(options: KubeOptions) -> str:
+    return options.kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
 _Reader: Any = KubeConfigLoader
@@ -233,9 +251,9 @@ class _Kubeconfig(_Reader):  # type: ignore[misc]
 
     @classmethod
     def of(cls, options: KubeOptions) -> _Kubeconfig:
-        files: Any = KubeConfigMerger(options.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION)  # type: ignore[no-untyped-call]
+        files: Any = KubeConfigMerger(_kubeconfig(options))  # type: ignore[no-untyped-call]
         if files.config is None:
-            raise ConfigException("there is no such file, or it is empty")
+            raise Unusable("there is no such file, or it is empty")
         return cls(config_dict=files.config, config_base_path=None, active_context=options.context or None)
 
     def _load_auth_provider_token(self) -> Any:
@@ -264,7 +282,7 @@ class _Kubeconfig(_Reader):  # type: ignore[misc]
             pair = f"{status['clientCertificateData']}\n{status['clientKeyData']}"
             self.cert_file = self.key_file = _kept(pair)
         else:
-            raise ConfigException("the exec plugin gave neither a token nor a client certificate with its key")
+            raise Unusable("the exec plugin gave neither a token nor a client certificate with its key")
         return True
 
 
@@ -285,20 +303,20 @@ def _run(plugin: Any) -> dict[str, Any]:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        raise ConfigException(f"the exec plugin {command} did not answer within {_PLUGIN_SECONDS:g} s") from None
+        raise Unusable(f"the exec plugin {command} did not answer within {_PLUGIN_SECONDS:g} s") from None
     except OSError as error:
-        raise ConfigException(f"the exec plugin {command} cannot be started: {error.strerror}") from error
+        raise Unusable(f"the exec plugin {command} cannot be started: {error.strerror}") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip()[-500:] or "it said nothing"
-        raise ConfigException(f"the exec plugin {command} ended with code {done.returncode}: {said}")
+        raise Unusable(f"the exec plugin {command} ended with code {done.returncode}: {said}")
     try:
         answer = json.loads(done.stdout)
         status = answer["status"]
     except (ValueError, KeyError, TypeError):
         # Not what it printed: that may hold a token.
-        raise ConfigException(f"the exec plugin {command} did not print an ExecCredential with a status") from None
+        raise Unusable(f"the exec plugin {command} did not print an ExecCredential with a status") from None
     if answer.get("apiVersion") != plugin.api_version:
-        raise ConfigException(
+        raise Unusable(
             f"the exec plugin {command} speaks {answer.get('apiVersion')}, the kubeconfig asks for {plugin.api_version}"
         )
     return dict(status)

@@ -78,6 +78,10 @@ class MutationHook:
                 if own:
                     raise InvalidInput(error.message, hint=_OF_THIS_POD + error.hint) from error
                 raise NotYet(self._trouble) from error
+            except BaseException:
+                # Its answer may still be on the way, and the next pod must not get it.
+                self._end()
+                raise
             self._suspects.passed(name)
         if isinstance(reply, Refused):
             raise InvalidInput(reply.sentence, hint=reply.hint)
@@ -102,6 +106,9 @@ class MutationHook:
             self._suspects.broke_at_start()
             hint = "Check this machine's memory and limits on processes."
             return self._broke(f"The process of {HOOK_NAME} cannot be started: {error.strerror}.", hint)
+        except BaseException:
+            self._end()
+            raise
         self._waited = True
         if loaded is None:
             return f"The module of {HOOK_NAME} is still being imported."
@@ -126,6 +133,6 @@ class MutationHook:
         return self._trouble
 
     def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-        self._process, self._ready = None, False
+        process, self._process, self._ready = self._process, None, False
+        if process is not None:
+            process.kill()

@@ -132,8 +132,7 @@ class HookProcess:
     def kill(self) -> None:
         """End it and all that it started."""
         self._socket.close()
-        if self._process.returncode is None:
-            self._kill_group()
+        self._kill_group()
         if self._trace >= 0:
             os.close(self._trace)
             self._trace = -1
@@ -161,7 +160,7 @@ class HookProcess:
         if hangs or trace.startswith("Timeout"):
             hint = "Mend it, or raise kubernetes.mutation_hook_timeout_seconds." if self._files else "Mend the module."
             return HookDied(f"{HOOK_NAME} {what} within {limit_seconds:g} s{place}.", hint=hint)
-        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"
+        how = f"by {_signal_name(-status)}" if status < 0 else f"with exit code {status}"
         return HookDied(f"The process of {HOOK_NAME} ended {how}{place}.", hint="Mend the hook.")
 
     def _end(self) -> tuple[int, bool]:
@@ -173,10 +172,16 @@ class HookProcess:
         return self._process.returncode or 0, not ended
 
     def _has_ended(self) -> bool:
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            # Somebody has waited for it already.
+            return True
 
     def _kill_group(self) -> None:
         """All that it started, too. Before it is waited for: until then nobody else can have its number."""
+        if self._process.returncode is not None:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -188,6 +193,14 @@ class HookProcess:
             return os.read(self._trace, _TRACE_BYTES).decode(errors="replace")
         except BlockingIOError:
             return ""
+
+
+def _signal_name(number: int) -> str:
+    """Most realtime signals have no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def place_in(trace: str, files: Sequence[str]) -> str:

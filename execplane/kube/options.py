@@ -24,12 +24,12 @@ class KubeOptions:
     """The longest silence within an answer."""
     tcp_keepalive_seconds: tuple[int, int, int] | None = (30, 10, 6)
     """Idle time, interval, count: a dead link is noticed even where nobody reads. None: no keepalive."""
-    verify_ssl: bool = True
-    """False: whoever answers is believed."""
+    verify_ssl: bool | None = None
+    """False: whoever answers is believed. None: as the kubeconfig says; True where `ssl_ca_cert` is given."""
     ssl_ca_cert: str = ""
     """File of the authorities to trust; empty: the kubeconfig's or the service account's."""
     proxy: str = ""
-    """Empty: the kubeconfig's proxy-url, else HTTPS_PROXY and NO_PROXY."""
+    """Wins over NO_PROXY. Empty: the kubeconfig's proxy-url, else HTTPS_PROXY and NO_PROXY."""
     watch_timeout_seconds: int = 40
     """The server ends a watch after this long; it sends a bookmark just before, so nothing is missed or re-read."""
     watch_silence_seconds: float = 50.0

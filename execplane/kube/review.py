@@ -69,6 +69,7 @@ class TokenVerifier:
         audience: str = LAUNCH_AUDIENCE,
         leeway_seconds: float = 30.0,
         refetch_seconds: float = 10.0,
+        asking: Asking | None = None,
     ) -> None:
         self._client = client
         self._clock = clock
@@ -80,7 +81,7 @@ class TokenVerifier:
         self._issuer = ""
         self._fetched_at: float | None = None
         self._offline = True
-        self._asking = Asking()
+        self._asking = asking or Asking()
 
     def verify_worker_token(self, token: str) -> PodIdentity:
         """Who the token speaks for. Raises TokenRefused when it speaks for nobody, KubeError when nobody can say."""

@@ -30,6 +30,8 @@ from execplane.pods.stamp import IDENTITY
 from execplane.pods.tree import below
 
 _MOST_KNOWN = 512
+_MOST_BYTES = 1 << 16
+"""Of one that is remembered, as JSON: in memory it is a few times larger. What is larger is built anew."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +61,8 @@ class PodBuilder:
             keep_to_policies(again, self._options)
             return again
         built = build_pod(workload, layers, self._options)
-        if _identity_is_all_ours(built, workload, self._options):
+        small = max(len(key[0]), len(built.body)) <= _MOST_BYTES
+        if small and _identity_is_all_ours(built, workload, self._options):
             self._remember(key, built)
         return built
 

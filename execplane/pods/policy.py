@@ -12,13 +12,15 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from execplane.contract.errors import PolicyViolation
-from execplane.pods.policy_values import has_prefix, image_allowed, too_much
+from execplane.pods.policy_values import has_prefix, image_allowed, is_stated, too_much
 from execplane.pods.tree import below
 
 Allowance = Literal["allow", "forbid"]
 Demand = Literal["allow", "forbid", "require"]
 _MOST_TOLD = 20
 _MOST_CHARACTERS = 120
+_UNLIMITED_BY_0 = ("cpu", "memory")
+"""A limit of 0 lets a container have all there is, whatever a LimitRange would have made of none."""
 _HOST = {"host_network": "hostNetwork", "host_pid": "hostPID", "host_ipc": "hostIPC"}
 
 
@@ -226,6 +228,10 @@ def _node_selector(spec: Mapping[str, Any], policy: PodPolicy) -> Iterator[_Prob
             if _asks_for(wish, unwanted):
                 where = f"spec.affinity.nodeAffinity.{path}.matchExpressions[{index}].key"
                 yield where, wish.get("key"), "this node selector is forbidden", f"Remove the affinity {wish['key']}."
+        for index, wish in enumerate(term.get("matchFields") or []):
+            # The only field there is is the node's name.
+            where = f"spec.affinity.nodeAffinity.{path}.matchFields[{index}].key"
+            yield where, wish.get("key"), "some nodes are forbidden by their labels", "Remove matchFields."
 
 
 def _asks_for(wish: Mapping[str, Any], unwanted: Mapping[str, str]) -> bool:
@@ -296,16 +302,18 @@ def _resources(
         return  # They cannot have any.
     for what, wanted in (("limits", policy.require_limits), ("requests", policy.require_requests)):
         for name in wanted:
-            stated = any(
-                _mapping(owner, "resources", part).get(name) is not None
-                for owner in (container, spec)
-                # A limit without a request is a request, too.
-                for part in {what, "limits"}
-            )
-            if not stated:
+            if not any(is_stated(_quantity(owner, what, name)) for owner in (container, spec)):
                 where = below(f"{path}.resources.{what}", name)
-                yield where, None, f"every container must set its {what}", f"Set resources.{what}.{name}."
+                value = _mapping(container, "resources", what).get(name)
+                rule = f"every container must set its {what}" + ("" if value is None else "; 0 is as good as none")
+                yield where, value, rule, f"Set resources.{what}.{name}."
     yield from _too_much(f"{path}.resources", container, policy)
+
+
+def _quantity(owner: Mapping[str, Any], what: str, name: str) -> Any:
+    """A limit without a request is a request, too."""
+    said = _mapping(owner, "resources", what).get(name)
+    return _mapping(owner, "resources", "limits").get(name) if said is None else said
 
 
 def _pod_resources(spec: Mapping[str, Any], policy: PodPolicy) -> Iterator[_Problem]:
@@ -316,8 +324,13 @@ def _too_much(path: str, owner: Mapping[str, Any], policy: PodPolicy) -> Iterato
     for what in ("limits", "requests"):
         for name, value in _mapping(owner, "resources", what).items():
             most = policy.max_resources.get(name)
-            if most is not None and too_much(value, most):
-                yield below(f"{path}.{what}", name), value, f"at most {most} is allowed", f"Ask for less {name}."
+            if most is None or value is None:
+                continue
+            unlimited = what == "limits" and name in _UNLIMITED_BY_0 and not is_stated(value)
+            if unlimited or too_much(value, most):
+                rule = f"at most {most} is allowed" + ("; 0 is no limit" if unlimited else "")
+                hint = f"Set resources.{what}.{name}, or leave it out." if unlimited else f"Ask for less {name}."
+                yield below(f"{path}.{what}", name), value, rule, hint
 
 
 def _one_of(words: str, allowed: Sequence[str], none: str) -> str:

@@ -26,8 +26,9 @@ def full_image(image: str) -> str:
 
 
 def is_registry(name: str) -> bool:
-    """Whether the first part of an image's name is a registry, as container runtimes tell it from a folder."""
-    return "." in name or ":" in name or name == "localhost"
+    """Whether the first part of an image's name is a registry, as container runtimes tell it from a folder: those
+    have no capitals."""
+    return "." in name or ":" in name or name == "localhost" or name != name.lower()
 
 
 def image_allowed(image: str, registries: Sequence[str]) -> bool:
@@ -42,6 +43,11 @@ def _begins(full: str, registry: str) -> bool:
     rest = full[len(registry) :]
     # After a registry alone, ":" begins a port, which makes it another registry.
     return rest.startswith("/") or ("/" in registry and (not rest or rest[0] in ":@"))
+
+
+def is_stated(quantity: Any) -> bool:
+    """Whether it says anything: to Kubernetes, a limit of 0 is none."""
+    return quantity is not None and amount(quantity) != 0
 
 
 def too_much(quantity: Any, most: str) -> bool:

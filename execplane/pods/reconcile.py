@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -21,6 +21,8 @@ from execplane.pods.status import Pod
 
 NEVER_LAUNCHED = frozenset({AttemptState.QUEUED, AttemptState.CLAIMED})
 FAILED = frozenset({AttemptState.FAILED, AttemptState.CANCELLED})
+NO_FINDING = 0
+"""The `finding_id` of a repair that no finding stands for."""
 _MOST_ID = (1 << 63) - 1
 """No database has a larger key, and none may be asked for it."""
 MOST_INCARNATION = (1 << 31) - 2
@@ -190,6 +192,8 @@ class Finding:
     sentence: str
     created_at: datetime | None = None
     """The pod's; None: there is none."""
+    by_policy: bool = False
+    """Its mend is what the deletion policy says of this very pod, by its uid: no drift while that works."""
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
@@ -332,12 +336,17 @@ def _left_over(pod: PodSeen, row: Believed, patience: Patience, now: datetime) -
         return _finding(Kind.UNDEAD, Mend.END if kept_seconds else Mend.DELETE, pod, said)
     if not kept_seconds and _older(row.ended_at, patience.ended_seconds, now):
         said = f"Its attempt ended as {row.state}, and the deletion policy does not keep such pods."
-        return _finding(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE, pod, said)
+        return _past_its_time(pod, row, said)
     if 0 < kept_seconds < math.inf and _older(row.ended_at, kept_seconds, now):
         kept = _words(timedelta(seconds=kept_seconds))
         said = f"Its attempt ended as {row.state}, and such pods are kept for {kept}."
-        return _finding(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE, pod, said)
+        return _past_its_time(pod, row, said)
     return None
+
+
+def _past_its_time(pod: PodSeen, row: Believed, sentence: str) -> Finding:
+    finding = _finding(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE, pod, sentence)
+    return replace(finding, by_policy=row.uid == pod.uid)
 
 
 def _missing(

@@ -5,7 +5,7 @@ Every list reads attempt_active by (executor, state), a page at a time by id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
@@ -107,6 +107,11 @@ def longest_wait_for_room(executor: str) -> datetime | None:
     return None if found is None else found[0]
 
 
+def without_room(attempt_ids: Iterable[int], *, launched_before: datetime) -> int:
+    """How many of these wait for room and were launched before then (the primary key)."""
+    return len(_WITHOUT_ROOM(attempt_ids, launched_before=launched_before))
+
+
 def silent(executor: str, *, before: datetime, limit: int = PAGE) -> Iterator[Standing]:
     """What runs and was last heard of before then."""
     select = _select(AttemptState.RUNNING, limit, heartbeat_at__lte=_BEFORE)
@@ -132,6 +137,14 @@ def queued(executor: str, *, before: datetime, limit: int = PAGE) -> Iterator[St
 _BEFORE = Parameter("before")
 _BEYOND_ROOM = ~_waits_for_room()
 _OLD = Q(launched_at__lte=Parameter("launched_before")) | Q(queued_at__lte=Parameter("queued_before"))
+_WITHOUT_ROOM = SelectIn(
+    lambda keys: Attempt.objects.filter(
+        _waits_for_room(),
+        pk__in=keys,
+        state=AttemptState.LAUNCHED,
+        launched_at__lte=Parameter("launched_before"),
+    ).values_list("pk")
+)
 _FIRST_WITHOUT_ROOM = Select(
     lambda: (
         _of(AttemptState.LAUNCHED, _waits_for_room()).order_by().values("executor").annotate(first=Min("launched_at"))

@@ -178,6 +178,12 @@ def record(
     return Noted(found=tuple(found), new=tuple(one.kind for one in fresh[:room]), left_off=max(0, len(fresh) - room))
 
 
+def open_identities(executor: str, kind: Kind) -> set[Identity]:
+    """The executor's open findings of a kind. Reads drift_open_once."""
+    rows = _open(executor).filter(kind=kind).values_list("kind", "namespace", "pod_name", "pod_uid")
+    return set(rows[: MOST_OPEN + _MOST_BEYOND])
+
+
 def _open(executor: str) -> QuerySet[DriftFinding]:
     return DriftFinding.objects.filter(executor=executor, resolved_at__isnull=True)
 

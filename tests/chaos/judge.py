@@ -65,13 +65,19 @@ def overlapping(starts: Sequence[Start]) -> list[tuple[Start, Start]]:
 
 
 def created_pods(audit: Iterable[dict[str, Any]], namespace: str) -> list[str]:
-    """The names of pods that the API server created in the namespace, one for each success."""
-    return [
-        entry["objectRef"].get("name", "")
+    """The names of pods that the API server created in the namespace, one for each success.
+
+    One that is killed may have stored a pod and not have written so: then the scheduler's binding, which comes later,
+    tells that there was a pod.
+    """
+    done = [
+        entry["objectRef"]
         for entry in audit
         if entry["verb"] == "create"
         and entry["objectRef"].get("resource") == "pods"
-        and not entry["objectRef"].get("subresource")
         and entry["objectRef"].get("namespace") == namespace
         and entry.get("responseStatus", {}).get("code") == 201
     ]
+    created = [one.get("name", "") for one in done if not one.get("subresource")]
+    bound = {one["name"] for one in done if one.get("subresource") == "binding"}
+    return [*created, *sorted(bound - set(created))]

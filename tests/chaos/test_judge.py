@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.chaos.judge import Start, judge
+from tests.chaos.judge import Start, created_pods, judge
 
 ONE = Start(run_id="r", task_id="t", pod="t-1", uid="u1", nonce="n1", began=1.0, ended=2.0, finished=True)
 
@@ -41,3 +41,13 @@ def test_a_task_that_never_came_to_its_end_is_found() -> None:
 
 def test_a_pod_that_the_api_server_does_not_know_of_is_found() -> None:
     assert judge([ONE], [ONE.task], []) == ["the API server made no pod t-1"]
+
+
+def test_a_pod_whose_create_a_killed_api_server_did_not_write_down_is_known_by_its_binding() -> None:
+    def entry(name: str, subresource: str = "", code: int = 201) -> dict[str, object]:
+        pod = {"resource": "pods", "namespace": "n", "name": name, "subresource": subresource}
+        return {"verb": "create", "objectRef": pod, "responseStatus": {"code": code}}
+
+    seen = [entry("a"), entry("a", "binding"), entry("b", "binding"), entry("c", code=409), entry("d", "binding", 409)]
+    assert created_pods(seen, "n") == ["a", "b"]
+    assert created_pods(seen, "m") == []

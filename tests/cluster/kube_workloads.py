@@ -38,7 +38,7 @@ def fast_kube(cluster: Cluster, **more: Any) -> KubeOptions:
 def options_for(cluster: Cluster, namespace: str, **more: Any) -> KubernetesOptions:
     """One deployment per namespace; `base` runs whatever `command` says instead of the worker."""
     return KubernetesOptions(
-        deployment_id=f"dep-{namespace}",
+        deployment_id=more.pop("deployment_id", "") or f"dep-{namespace}",
         namespace=namespace,
         kube=more.pop("kube", None) or fast_kube(cluster),
         image=Cluster.base_image,

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
+from execplane.cli.drift import _found_twice
+from execplane.compose import Deployment
 from execplane.contract.clock import SystemClock
+from execplane.contract.errors import Unavailable
+from execplane.executors.kubernetes_options import KubernetesOptions
+from execplane.kube.options import KubeOptions
 from execplane.pods.reconcile import Finding, Kind, Mend
 from execplane.store import drift_rows
+from execplane.store.deployment import identity
 from execplane.store.queries import drift
 from tests.integration.cli_runner import execplane, save_dag
+from tests.unit.kube.api_server import api_server, kubeconfig
 
 pytestmark = pytest.mark.django_db
 
@@ -72,3 +83,35 @@ def test_where_no_executor_makes_pods_there_is_nothing_to_compare(words: tuple[s
     said = execplane("pods", "reconcile", *words)
     assert said.code == 3
     assert "No executor makes pods here" in said.err
+
+
+def test_a_cluster_whose_kubeconfig_cannot_be_used_hides_no_other(tmp_path: Path) -> None:
+    known_as = identity(SystemClock().now())
+    pod: dict[str, Any] = {
+        "metadata": {
+            "name": "left-over",
+            "namespace": "tasks",
+            "uid": "u1",
+            "creationTimestamp": "2020-01-01T00:00:00Z",
+            "labels": {"execplane.io/deployment": known_as[0]},
+        },
+        "status": {"phase": "Running"},
+    }
+    with api_server() as server:
+        server.answer = lambda method, path, body: (200, {"metadata": {"resourceVersion": "7"}, "items": [pod]})
+        files = {"kubernetes": kubeconfig(tmp_path, server.url, {"token": "t"}), "gpu": tmp_path / "broken"}
+        files["gpu"].write_text("users: [{token")
+
+        def options(name: str) -> KubernetesOptions:
+            kube = KubeOptions(kubeconfig=str(files[name]), in_cluster=False)
+            cluster = "" if name == "kubernetes" else name
+            return KubernetesOptions(
+                name=name, cluster=cluster, deployment_id=known_as[0], namespace="tasks", kube=kube
+            )
+
+        deployment: Any = SimpleNamespace(clock=SystemClock(), kubernetes_options=options, identity=known_as)
+        rows, unseen = _found_twice(cast(Deployment, deployment), ("gpu", "kubernetes"), 0)
+        assert [(row["executor"], row["pod_name"]) for row in rows] == [("kubernetes", "left-over")]
+        assert unseen.startswith("gpu: No usable Kubernetes configuration in")
+        with pytest.raises(Unavailable, match="gpu: No usable Kubernetes configuration"):
+            _found_twice(cast(Deployment, deployment), ("gpu",), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from execplane.config import load
+from execplane.executors.kubernetes_pods import PodMaker
 from execplane.kube.rbac import Account, manifests
 from execplane.kube.rights import Tier
 from tests.integration.cli_runner import execplane
@@ -97,3 +99,61 @@ def test_an_executor_that_makes_no_pods_is_refused(settle: Any) -> None:
     said = execplane("kubernetes", "check", "--executor", "local")
     assert said.code == 3
     assert "No executor 'local' makes pods here." in said.err
+
+
+def allowed(server: ApiServer) -> list[tuple[str, str]]:
+    """All that is asked for is; the (path's, body's) namespaces of the pods that are posted."""
+    posted: list[tuple[str, str]] = []
+    before = server.answer
+
+    def answer(method: str, path: str, body: bytes) -> tuple[int, Any]:
+        if "dryRun=All" in path:
+            posted.append((path.split("/")[4], json.loads(body)["metadata"]["namespace"]))
+        return (201, {"status": {"allowed": True}}) if "accessreviews" in path else before(method, path, body)
+
+    server.answer = answer
+    return posted
+
+
+def test_every_namespace_that_pods_go_to_is_tried_with_a_pod_of_its_own(
+    settle: Any, server: ApiServer, tmp_path: Path
+) -> None:
+    posted = allowed(server)
+    template = tmp_path / "template.yaml"
+    template.write_text(
+        "{kind: Pod, apiVersion: v1, metadata: {namespace: wide}, spec: {containers: [{name: base, image: i}]}}"
+    )
+    rules = [{"dag_id": ["*"], "namespace": "team-a", "binding": True}, {"dag_id": ["x"], "namespace": "team-b"}]
+    settle(
+        kubernetes__kubeconfig=str(kubeconfig(tmp_path, server.url, {"token": "t"})),
+        kubernetes__in_cluster="false",
+        kubernetes__namespace="jobs",
+        kubernetes__namespaces="wide",
+        kubernetes__rules=json.dumps(rules),
+        kubernetes__pod_template_file=str(template),
+    )
+    said = execplane("kubernetes", "check")
+    assert (said.code, said.err) == (0, ""), said.out
+    assert posted == [(name, name) for name in ("jobs", "wide", "team-a", "team-b")]
+
+
+def test_a_mutation_hook_that_takes_long_to_import_is_waited_for(
+    settle: Any, server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted = allowed(server)
+    waited: list[float | None] = []
+    check = PodMaker.check
+
+    def watched(pods: PodMaker, wait_seconds: float | None = None) -> str:
+        waited.append(wait_seconds)
+        return check(pods, wait_seconds)
+
+    monkeypatch.setattr(PodMaker, "check", watched)
+    settle(
+        kubernetes__kubeconfig=str(kubeconfig(tmp_path, server.url, {"token": "t"})),
+        kubernetes__in_cluster="false",
+        kubernetes__image="i",
+    )
+    assert execplane("kubernetes", "check").code == 0
+    assert waited == [120.0]
+    assert posted == [("default", "default")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import traceback
 
 import pytest
 
@@ -41,6 +42,27 @@ def test_every_setting_of_access_reaches_the_client() -> None:
 
 def test_a_proxys_password_does_not_print() -> None:
     assert "hunter2" not in repr(load(settings(**ACCESS)))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "proxy:3128",
+        "socks5://S3CRET@proxy:1080",
+        "http://ann:S3CRET/x@proxy:3128",
+        "http://ann:12/S3CRET@h",
+        "http://:1",
+    ],
+)
+def test_a_proxys_address_that_is_none_is_refused_without_showing_it(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"kubernetes\.proxy.*http\(s\)://") as caught:
+        load(settings(PROXY=address))
+    assert "S3CRET" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("address", ["http://proxy:3128", "https://ann:p%2F%40ss@proxy", "http://[::1]:3128/", ""])
+def test_a_proxys_address_may_leave_out_port_and_login(address: str) -> None:
+    assert kube_options(load(settings(PROXY=address)), "kubernetes").proxy == address
 
 
 def test_each_outcome_has_its_time_or_the_common_one() -> None:

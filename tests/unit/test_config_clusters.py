@@ -83,7 +83,15 @@ def test_rules_reach_their_executor_and_their_namespaces_are_watched(tmp_path: P
 
 
 def test_rules_and_clusters_are_one_json_value_each_in_the_environment() -> None:
-    rules: list[dict[str, Any]] = [{"owner": "a", "namespace": "x", "labels": {"cost": "a"}}]
+    rules: list[dict[str, Any]] = [
+        {
+            "owner": "a",
+            "namespace": "x",
+            "service_account": "robot.v2",
+            "labels": {"cost": "a", "example.com/Team_1": ""},
+            "annotations": {"example.com/note": "any text at all"},
+        }
+    ]
     config = load(
         {
             "EXECPLANE_KUBERNETES__RULES": json.dumps(rules),
@@ -108,6 +116,12 @@ def test_rules_and_clusters_are_one_json_value_each_in_the_environment() -> None
         ({"namespace": "x"}, "it names none of dag_id, task_id, tag, owner, queue, pool"),
         ({"tag": "x"}, "it sets none of namespace, service_account"),
         ({"tag": "x", "namespace": "Team_A"}, "namespace: 'Team_A' is not a namespace's name"),
+        ({"tag": "x", "service_account": "Robot_1"}, "service_account: 'Robot_1' is not a service account's name"),
+        ({"tag": "x", "labels": {"team/": "a"}}, "labels: 'team/' is not a key: at most 63 of"),
+        ({"tag": "x", "labels": {"Team_A/x": "a"}}, "labels: 'Team_A/x' is not a key"),
+        ({"tag": "x", "labels": {"team": "data science"}}, "'data science' of team is not a label's value"),
+        ({"tag": "x", "labels": {"team": "x" * 64}}, "of team is not a label's value: at most 63"),
+        ({"tag": "x", "annotations": {"a b": "x"}}, "annotations: 'a b' is not a key"),
         ({"tag": "x", "namespce": "y"}, "namespce: Extra inputs are not permitted"),
     ],
 )
@@ -163,10 +177,28 @@ def test_each_executors_cluster_is_asked_about_its_own_workers_and_pods(tmp_path
     token = jwt.encode({}, "x" * 32, algorithm="HS256", headers={"kid": "one"})
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9"):
         compose_executors._token_verifier(made, "gpu")(token)
-    with pytest.raises(ConfigError, match="/main"):
+    # A worker asks again: the file may be there by then.
+    with pytest.raises(Unavailable, match="/main"):
         compose_executors._token_verifier(made, "kubernetes")(token)
     around = compose_executors.looks(made)["gpu"](Wanted(namespace="jobs", name="x", uid="u", known=b"{}"))
     assert "127.0.0.1:9" in around.unread[0].why
+
+
+def test_a_cluster_that_cannot_be_asked_at_all_is_tried_again_after_a_while_and_not_for_each_worker(
+    tmp_path: Path,
+) -> None:
+    made = deployment(tmp_path, FILE.replace("/gpu", str(tmp_path / "kubeconfig")))
+    token = jwt.encode({}, "x" * 32, algorithm="HS256", headers={"kid": "one"})
+    identify = compose_executors._token_verifier(made, "gpu")
+    with pytest.raises(Unavailable, match="No usable Kubernetes configuration"):
+        identify(token)
+    leading_nowhere(tmp_path)
+    with pytest.raises(Unavailable, match="No usable Kubernetes configuration"):
+        identify(token)
+    assert isinstance(made.clock, TestClock)
+    made.clock.advance(5)
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9"):
+        identify(token)
 
 
 def leading_nowhere(folder: Path) -> Path:
@@ -225,9 +257,9 @@ MAIN: dict[str, Any] = {
     ("own", "reached"),
     [
         ({"namespace": "x"}, ("/main", "", None, "/ca", False, "http://proxy:3128")),
-        ({"context": "gpu"}, ("/main", "gpu", False, "", True, "")),
-        ({"kubeconfig": "/gpu"}, ("/gpu", "", False, "", True, "")),
-        ({"kubeconfig": "/gpu", "ssl_ca_cert": "/other"}, ("/gpu", "", False, "/other", True, "")),
+        ({"context": "gpu"}, ("/main", "gpu", False, "", None, "")),
+        ({"kubeconfig": "/gpu"}, ("/gpu", "", False, "", None, "")),
+        ({"kubeconfig": "/gpu", "ssl_ca_cert": "/other"}, ("/gpu", "", False, "/other", None, "")),
         ({"in_cluster": True, "kubeconfig": None}, (None, "", True, "/ca", False, "http://proxy:3128")),
     ],
 )

@@ -6,6 +6,7 @@ thousands. So more is claimed only when little is left, and what is not claimed 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from execplane.contract.executor import Executor
@@ -18,6 +19,24 @@ class Paced(Queueing, Protocol):
 
     def slowed(self) -> str:
         """Why that takes longer than it could; "": it does not."""
+
+
+@runtime_checkable
+class Leading(Protocol):
+    """An executor that goes on asking by itself for what it was told to launch."""
+
+    def lead(self, may_send: Callable[[], bool]) -> None:
+        """`may_send` is to be asked right before each launch: whether another may drive by now."""
+
+
+def to_send_again(executor: Executor, due: Sequence[int], claims_per_tick: int) -> list[int]:
+    """Those of the launches that are due once more that may be ordered now: what waits in the executor is ordered
+    already, and half of the room is left to what was never sent."""
+    if not isinstance(executor, Queueing):
+        return list(due)
+    waiting = executor.unsent()
+    room = max(claims_per_tick // 2 - len(waiting), 0)
+    return [attempt_id for attempt_id in due if attempt_id not in waiting][:room]
 
 
 def is_full(executor: Executor, claims_per_tick: int) -> bool:

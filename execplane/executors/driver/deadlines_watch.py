@@ -120,8 +120,11 @@ class DeadlineWatch:
         api_trouble = self._api_trouble(moment) if needs_workers else None
         self._workers_time.note(moment, well=needs_workers and api_trouble == "")
         self._remember(timed, moment)
-        held_seconds = self._held_seconds(timed, now, moment)
-        judged = (self._judged(one, phase, now, moment, held_seconds.get(one.attempt_id, 0.0)) for one, phase in timed)
+        of_all, of_unsent = self._held_seconds(timed, now, moment), self._unsent_held_seconds(timed, now, moment)
+        judged = (
+            self._judged(one, phase, now, moment, of_all.get(one.attempt_id, 0.0), of_unsent.get(one.attempt_id, 0.0))
+            for one, phase in timed
+        )
         overdue = [verdict for verdict in judged if verdict is not None]
         self._act(overdue, api_trouble or "", now)
         first = deadline_rows.longest_wait_for_room(self._executor)
@@ -187,13 +190,38 @@ class DeadlineWatch:
         }
         return held_seconds(self._executor, late, now) if late else {}
 
-    def _judged(self, one: Standing, phase: Phase, now: datetime, moment: float, held_seconds: float) -> Overdue | None:
+    def _unsent_held_seconds(
+        self, timed: Sequence[tuple[Standing, Phase]], now: datetime, moment: float
+    ) -> dict[int, float]:
+        """Of those that a quota refused, how long a hold kept them from being sent again. A pod that is made waits for
+        its node under a hold as without."""
+        limit = self._options.unscheduled_seconds
+        late = {
+            one.attempt_id: one.launched_at
+            for one, phase in timed
+            if limit
+            and phase is Phase.UNSCHEDULED
+            and not one.acknowledged
+            and one.launched_at is not None
+            and self._executor_time.since(moment - (now - one.launched_at).total_seconds()) >= limit
+        }
+        return held_seconds(self._executor, late, now) if late else {}
+
+    def _judged(
+        self,
+        one: Standing,
+        phase: Phase,
+        now: datetime,
+        moment: float,
+        held_seconds: float,
+        unsent_held_seconds: float,
+    ) -> Overdue | None:
         time = self._workers_time if phase in NEED_WORKERS else self._executor_time
         seen = self._seen[one.attempt_id]
         waited = self._executor_time.since(moment - (now - one.queued_at).total_seconds()) - held_seconds
         if phase is Phase.UNSCHEDULED and one.launched_at is not None:
             # Those that wait for room are looked at only when they could be overdue, so nobody has seen them begin.
-            counted = self._executor_time.since(moment - (now - one.launched_at).total_seconds())
+            counted = self._executor_time.since(moment - (now - one.launched_at).total_seconds()) - unsent_held_seconds
             return judge(one, phase, counted, waited, self._options)
         if seen.fatal_since is not None:
             fatal = judge(one, phase, time.since(seen.fatal_since), waited, self._options)

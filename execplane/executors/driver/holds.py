@@ -32,6 +32,11 @@ def covers(
             return hold.name == dag_id
 
 
+def concerns(hold: LaunchHold, *, executor: str) -> bool:
+    """Whether any launch of the executor may wait for it."""
+    return hold.scope not in (Scope.EXECUTOR, Scope.CLUSTER) or hold.name == executor
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Held:
     """What an executor leaves out of its claims, each with the sentence that says why. `whole`: all of it, "" else."""

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from execplane.contract.executor import Executor
 from execplane.contract.launch_holds import LaunchHold, Scope
-from execplane.executors.driver.holds import Held, covers, held, held_for, next_expiry
+from execplane.executors.driver.holds import Held, concerns, covers, held, held_for, next_expiry
 from execplane.executors.driver.workloads import Built
 from execplane.store import launch_hold_rows
 from execplane.store.launch_hold_rows import Place
@@ -50,23 +50,24 @@ class LaunchGate:
 
     def look(self, executor: Executor, now: datetime) -> None:
         """Read what counts now. One read of a small table where nothing is held."""
-        before = self._holds
-        self._holds = launch_hold_rows.active(now)
-        tags = [hold.name for hold in self._holds if hold.scope is Scope.DAG_TAG]
-        tagged = launch_hold_rows.tagged(tags)
-        self.held = held(self._holds, executor=self._executor, tagged=tagged)
-        counting = {hold.id for hold in self._holds}
-        ended = tuple(hold.id for hold in before if hold.id not in counting)
-        self._ended = (*self._ended, *ended)[-launch_hold_rows.MOST_ACTIVE :]
+        holds = launch_hold_rows.active(now)
+        tagged = launch_hold_rows.tagged([hold.name for hold in holds if hold.scope is Scope.DAG_TAG])
+        counting = {hold.id for hold in holds}
+        ended = [hold for hold in self._holds if hold.id not in counting]
         if ended and self.kept_back:
             launching.hold_launch(sorted(self.kept_back), until=now)
             self.kept_back = frozenset()
+        # Last, and all at once: if a query fails before, the next look sees the same ends once more.
+        of_ours = [hold.id for hold in ended if concerns(hold, executor=self._executor)]
+        self._ended = (*self._ended, *of_ours)[-launch_hold_rows.MOST_ACTIVE :]
+        self._holds, self.held = holds, held(holds, executor=self._executor, tagged=tagged)
         if self._holds and isinstance(executor, Withdrawing) and (unsent := executor.unsent()):
             covered = self._covered(unsent)
             self._keep_back(executor.withdraw(covered) if covered else (), now)
 
     def take_ended(self) -> tuple[int, ...]:
-        """The holds that have ended since this was last asked."""
+        """The holds that some launch of this executor may have waited for, and that have ended since this was last
+        asked."""
         ended, self._ended = self._ended, ()
         return ended
 

@@ -159,6 +159,8 @@ class DriverLoop:
     def _tick(self, now: datetime) -> Next:
         if not self._started:
             self._demand_lease()
+            if isinstance(self.executor, backlog.Leading):
+                self.executor.lead(lambda: self.may_act())
             self.executor.start(self._report_to(self._facts))
             self._started = True
         if not self._adopted:
@@ -251,8 +253,7 @@ class DriverLoop:
 
     def _refused(self, fact: LaunchRefused, now: datetime) -> None:
         if fact.retry:
-            delay = timedelta(seconds=max(fact.retry_after_seconds, 0.0))
-            launching.postpone_launch(fact.attempt_id, fact.diagnosis, retry_at=now + delay, now=now)
+            launching.postpone_launch(fact.attempt_id, fact.diagnosis, wait_seconds=fact.retry_after_seconds, now=now)
         else:
             ends.end_refused(fact, now=now, failures=self._options.failures, actor=self._owner)
         self._count_refused(fact)
@@ -317,7 +318,9 @@ class DriverLoop:
     def _launch_again(self, now: datetime) -> None:
         older = timedelta(seconds=self._options.unanswered_seconds)
         due = launching.due_again(self.executor.name, now=now, older_than=older)
-        if not due or self._held() or not (due := self._gate.send_again(due, now)):
+        if due and (due := backlog.to_send_again(self.executor, due, self._options.claims_per_tick)):
+            due = [] if self._held() else self._gate.send_again(due, now)
+        if not due:
             return
         intents = [
             Intent(
@@ -327,6 +330,7 @@ class DriverLoop:
                 name=handle.name,
                 cluster=handle.cluster,
                 priority=handle.priority,
+                again=True,
                 body=handle.body,
             )
             for handle in launch_rows.handles(due, with_body=True)
@@ -339,7 +343,8 @@ class DriverLoop:
     def _claim(self, now: datetime) -> int:
         """Claim, build, commit the intents, launch. Gives how many were claimed."""
         if not launch_rows.any_queued(self.executor.name):
-            self._waves.idle()
+            self._gate.take_ended()  # Nobody has waited for them.
+            self._waves.idle(now)
             return 0
         if reason := self.executor.check():
             self._waves.stopped()
@@ -349,6 +354,7 @@ class DriverLoop:
             self._waves.stopped()
             claims.hold_all(self.executor.name, reason, code=Code.LAUNCHES_HELD)
             return 0
+        self._waves.can_launch()
         if self._gate.held.whole:
             claims.explain_all(self.executor.name, self._gate.held.whole)
             return 0
@@ -379,14 +385,16 @@ class DriverLoop:
             self._refuse_build(attempt_id, diagnosis, now)
         allowed = set(launching.commit_intents(built.intents, owner=self._owner, now=now))
         self._waves.launched(allowed | set(built.refused))
+        # What is committed goes at once: no other query may fail before it.
+        self._demand_lease()
+        self.executor.launch([intent for intent in built.intents if intent.attempt_id in allowed])
         if built.not_yet:
             # Back to the queue; the executor's next check says what they wait for.
             launching.unclaim(self._owner, self.executor.name, now=now)
         self._claiming = False
         metrics.current().count("execplane_attempts_claimed_total", len(claimed), executor=self.executor.name)
-        self._demand_lease()
-        self.executor.launch([intent for intent in built.intents if intent.attempt_id in allowed])
         metrics.current().count("execplane_launches_total", len(allowed), executor=self.executor.name, again="false")
+        self._waves.note()
         return len(claimed)
 
     def _refuse_build(self, attempt_id: int, diagnosis: Diagnosis, now: datetime) -> None:

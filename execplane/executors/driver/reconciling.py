@@ -9,7 +9,7 @@ are written where they always are.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -17,7 +17,19 @@ from execplane import metrics
 from execplane.contract.clock import Clock
 from execplane.contract.observations import Mended
 from execplane.contract.workload import Handle
-from execplane.pods.reconcile import HOLDING, Beliefs, Believed, Finding, Look, Mend, Patience, Repair, compare
+from execplane.executors.driver.policy_deletes import PolicyDeletes
+from execplane.pods.reconcile import (
+    HOLDING,
+    NO_FINDING,
+    Beliefs,
+    Believed,
+    Finding,
+    Look,
+    Mend,
+    Patience,
+    Repair,
+    compare,
+)
 from execplane.store import drift_rows
 from execplane.store.drift_rows import OpenFinding
 
@@ -83,6 +95,7 @@ class Reconciler:
         self._compared: dict[str, float] = {}
         """Namespace -> when the look was begun that was compared last (monotonic)."""
         self._suspects: dict[_Identity, float] = {}
+        self._deletes = PolicyDeletes(executor, clock)
         self._pass: Generator[None, None, Orders] | None = None
         self._undecided: set[_Identity] = set()
         """What would hold launches and was seen once."""
@@ -155,6 +168,9 @@ class Reconciler:
 
     def mended(self, fact: Mended) -> None:
         """Note what a repair came to."""
+        if fact.finding_id == NO_FINDING:
+            self._deletes.answered(fact)
+            return
         kind = drift_rows.mended(fact.finding_id, fact.sentence, actor=self._actor)
         if kind:
             outcome = "done" if fact.done else "failed"
@@ -179,9 +195,10 @@ class Reconciler:
         now = self._clock.now()
         findings = compare(beliefs, looks.values(), executor.patience, now)
         confirmed = self._confirmed(findings, looks)
+        drift = self._deletes.drift(findings, looks.keys())
         noted = drift_rows.record(
             self._executor,
-            findings,
+            drift,
             confirmed=confirmed,
             cluster=executor.cluster,
             namespaces=looks.keys(),
@@ -205,7 +222,8 @@ class Reconciler:
         self._compared.update((namespace, look.started) for namespace, look in looks.items())
         self._fault = ""
         self.incarnation = drift_rows.incarnation()
-        return self._orders(noted.found, beliefs.rows, now)
+        orders = self._orders(noted.found, beliefs.rows, now)
+        return replace(orders, repairs=orders.repairs + self._deletes.orders(findings, drift, confirmed))
 
     def _confirmed(self, findings: Sequence[Finding], looks: Mapping[str, Look]) -> set[_Identity]:
         """Those of which an earlier look, long enough ago, knew."""

@@ -70,18 +70,20 @@ def begin(waiting: int, cause: str, options: WaveOptions) -> Wave | None:
     return Wave(cause=cause, total=waiting, size=options.first)
 
 
-def needed(wave: Wave, options: WaveOptions) -> int:
-    """How many of it must start well before the next one."""
-    return wave.size - math.floor(wave.size * options.failing_share)
+def needed(wave: Wave, options: WaveOptions, for_room: int = 0) -> int:
+    """How many of it must start well before the next one; `for_room` of it have waited for capacity for so long that
+    the others speak for them: a full namespace says nothing about the next one."""
+    rest = wave.size - for_room
+    return rest - math.floor(rest * options.failing_share)
 
 
-def verdict(wave: Wave, waiting: int, options: WaveOptions) -> Verdict:
-    """What follows from how it stands and from how many wait now."""
+def verdict(wave: Wave, waiting: int, options: WaveOptions, for_room: int = 0) -> Verdict:
+    """What follows from how it stands and from how many wait now. `for_room`: see `needed`."""
     if wave.failed > wave.size - needed(wave, options):
         return Verdict.STOP
     if not waiting or wave.before + wave.launched >= wave.total:
         return Verdict.DONE
-    if wave.launched >= wave.size and wave.well >= needed(wave, options):
+    if wave.launched >= wave.size and wave.well >= needed(wave, options, for_room):
         return Verdict.NEXT
     return Verdict.GO_ON
 

@@ -282,11 +282,18 @@ def commit_intents(intents: Sequence[Intent], *, owner: str, now: datetime) -> l
     return [intent.attempt_id for intent in kept]
 
 
-def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, retry_at: datetime, now: datetime) -> None:
-    """The intent stays and is sent again at `retry_at`; what it waits for shows the category and the sentence."""
+_LONGEST_RETRY_SECONDS = 60.0
+
+
+def postpone_launch(attempt_id: int, diagnosis: Diagnosis, *, wait_seconds: float, now: datetime) -> None:
+    """The intent stays and is sent again: after `wait_seconds`, and ever later when it is refused again and again, up
+    to a minute. What it waits for shows the category and the sentence."""
     with write():
-        postponed = Attempt.objects.filter(pk=attempt_id, state=AttemptState.LAUNCHED).update(
-            retry_at=retry_at,
+        rows = Attempt.objects.filter(pk=attempt_id, state=AttemptState.LAUNCHED)
+        failures = rows.values_list("launch_failures", flat=True).first() or 0
+        back_off = min(2.0 ** min(failures - 1, 10), _LONGEST_RETRY_SECONDS) if failures else 0.0
+        postponed = rows.update(
+            retry_at=now + timedelta(seconds=max(wait_seconds, back_off)),
             launch_failures=F("launch_failures") + 1,
             not_claimed_reason=clean(diagnosis.sentence, 300),
         )

@@ -10,8 +10,9 @@ import pytest
 
 from execplane.actions import holds
 from execplane.actions.pending import PendingOptions, WhyPending
+from execplane.contract.categories import Category
 from execplane.contract.errors import Conflict, InvalidInput, NotFound
-from execplane.contract.observations import Acknowledged
+from execplane.contract.observations import Acknowledged, Diagnosis, LaunchRefused
 from execplane.contract.pending import Code
 from execplane.contract.workload import Intent, Workload
 from execplane.executors.driver.deadlines import DeadlineOptions
@@ -214,6 +215,34 @@ def test_a_hold_is_no_wait_that_a_deadline_counts(play: Play) -> None:
     holds.release(ADA, pk, clock=play.clock)
     driven.tick()
     assert set(Attempt.objects.values_list("state", flat=True)) == {"launched"}
+
+
+def test_a_hold_is_no_wait_for_room_either(play: Play) -> None:
+    """A quota refused the first create; a hold keeps it from being sent again."""
+    driven = driving(play, Waiting(), DriverOptions(deadlines=DeadlineOptions(unscheduled_seconds=100)))
+    (attempt_id,) = many(play, 1)
+    driven.tick()
+    why = Diagnosis(category=Category.QUOTA, sentence="The quota is full.")
+    driven.recorder.said(
+        LaunchRefused(attempt_id=attempt_id, diagnosis=why, retry=True, retry_after_seconds=10, at=play.now)
+    )
+    driven.tick()
+    pk = hold(play, "all")
+    for _ in range(5):
+        driven.tick()
+        play.later(50)
+    driven.tick()
+    assert Attempt.objects.get().state == "launched"
+
+    holds.release(ADA, pk, clock=play.clock)
+    for _ in range(3):
+        driven.tick()
+        play.later(25)
+    assert Attempt.objects.get().state == "launched", "the hold's time is not made up for at once"
+    for _ in range(3):
+        driven.tick()
+        play.later(25)
+    assert Attempt.objects.get().state == "stopping"
 
 
 def test_why_pending_says_the_hold_and_what_ends_it(driven: Driven) -> None:

@@ -24,13 +24,14 @@ from tests.integration.store.play import ADA, Play
 
 pytestmark = pytest.mark.django_db
 
-OPTIONS = DriverOptions(waves=WaveOptions(from_waiting=20, first=4, failing_share=0.3, outage_seconds=60))
+WAVES = WaveOptions(from_waiting=20, first=4, failing_share=0.3, outage_seconds=60)
 
 
-def driving(play: Play, recorder: Recorder) -> Driven:
+def driving(play: Play, recorder: Recorder, waves: WaveOptions = WAVES) -> Driven:
     deployed = Deployed(deployment_id="d", incarnation=1, api_url="http://x")
+    options = DriverOptions(waves=waves)
     loop = DriverLoop(
-        lambda: recorder, deployed, OPTIONS, play.clock, owner="d1", wake=lambda: None, api_answers=lambda: ""
+        lambda: recorder, deployed, options, play.clock, owner="d1", wake=lambda: None, api_answers=lambda: ""
     )
     return Driven(loop=loop, recorder=recorder, play=play)
 
@@ -52,6 +53,17 @@ def fail(driven: Driven, attempt_ids: Iterable[int]) -> None:
     why = Diagnosis(category=Category.IMAGE_MISSING, sentence="There is no such image.")
     driven.recorder.said(
         *(LaunchRefused(attempt_id=pk, diagnosis=why, retry=False, at=driven.play.now) for pk in attempt_ids)
+    )
+
+
+def refused(driven: Driven, attempt_ids: Iterable[int]) -> None:
+    """A quota is full for them; they are sent again much later."""
+    why = Diagnosis(category=Category.QUOTA, sentence="The quota of etl is full.")
+    driven.recorder.said(
+        *(
+            LaunchRefused(attempt_id=pk, diagnosis=why, retry=True, retry_after_seconds=3600, at=driven.play.now)
+            for pk in attempt_ids
+        )
     )
 
 
@@ -159,6 +171,33 @@ def test_a_wave_that_fails_at_launch_makes_a_hold_that_says_why(driven: Driven) 
         assert launched_now(driven) == []
     holds.release(ADA, hold.id, clock=driven.play.clock)
     assert len(launched_now(driven)) == 4, "and then it begins with a small one again"
+
+
+def test_a_full_namespace_holds_the_next_wave_back_for_a_minute_only(driven: Driven) -> None:
+    many(driven.play, 30)
+    outage(driven, 61)
+    first = launched_now(driven)
+    start(driven, first[:1])
+    refused(driven, first[1:])
+    assert launched_now(driven) == []
+    driven.play.later(30)
+    assert launched_now(driven) == []
+    driven.play.later(31)
+    assert len(set(launched_now(driven)) - set(first)) == 8
+
+
+def test_pods_without_a_node_hold_the_next_wave_back_for_a_minute_only(driven: Driven) -> None:
+    many(driven.play, 30)
+    outage(driven, 61)
+    first = launched_now(driven)
+    Attempt.objects.filter(pk__in=first).update(namespace="etl", acknowledged_at=driven.play.now)
+    start(driven, first[:1])
+    assert launched_now(driven) == []
+    driven.play.later(61)
+    Attempt.objects.filter(pk=first[3]).update(node="n1")
+    assert launched_now(driven) == [], "one that has a node is waited for"
+    start(driven, first[3:])
+    assert len(launched_now(driven)) == 8
 
 
 def test_an_operator_lets_all_go(driven: Driven) -> None:

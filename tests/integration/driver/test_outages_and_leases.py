@@ -220,3 +220,21 @@ def test_a_cut_connection_is_an_outage_and_a_bad_statement_is_not() -> None:
     assert is_outage(OperationalError("server closed the connection"))
     assert is_outage(Unavailable("gone"))
     assert not is_outage(InvalidInput("no"))
+
+
+def test_a_launch_that_is_refused_again_and_again_is_sent_ever_later_up_to_a_minute(driven: Driven) -> None:
+    driven.play.decide()
+    driven.tick()
+    attempt = driven.play.attempt()
+    waits: list[float] = []
+    for asked in (0.0, 0.0, 0.0, 10.0, 0.0, 0.0, 0.0, 0.0, 0.0):
+        fact = LaunchRefused(
+            attempt_id=attempt.pk, diagnosis=GONE, retry=True, retry_after_seconds=asked, at=driven.play.now
+        )
+        driven.recorder.said(fact)
+        driven.tick()
+        retry_at = driven.play.attempt().retry_at
+        assert retry_at is not None
+        waits.append((retry_at - driven.play.now).total_seconds())
+        driven.play.later(waits[-1])
+    assert waits[1:] == [1, 2, 10, 8, 16, 32, 60, 60]

@@ -27,7 +27,7 @@ AUDIT_POLICY = {
         {
             "level": "Metadata",
             "verbs": ["create", "delete", "deletecollection"],
-            "resources": [{"group": "", "resources": ["pods"]}],
+            "resources": [{"group": "", "resources": ["pods", "pods/binding"]}],
         },
         {"level": "None"},
     ],

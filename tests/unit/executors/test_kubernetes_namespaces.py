@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 import msgspec
@@ -13,6 +14,7 @@ from execplane.executors.kubernetes_options import KubernetesOptions
 from execplane.kube.client import Client
 from execplane.kube.errors import Unreachable
 from execplane.pods.rules import PodRule
+from tests.parts.eventually import eventually
 
 
 class Authoriser:
@@ -82,3 +84,27 @@ def test_an_api_server_that_is_away_says_nothing_about_rights(
 ) -> None:
     authoriser.away = True
     assert "cannot be reached" in executor.probe()
+
+
+def test_an_answer_about_rights_that_cannot_be_read_is_a_reason_to_launch_nothing(
+    executor: KubernetesExecutor, authoriser: Authoriser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authoriser, "request", lambda *args, **more: b"<html>")
+    assert "may create pods in tasks cannot be told" in executor.probe()
+
+
+def test_housekeeping_goes_on_after_a_round_that_failed(
+    executor: KubernetesExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor.options = replace(executor.options, repair_seconds=0.01)
+    rounds: list[str] = []
+
+    def tick() -> float | None:
+        rounds.append("tick")
+        if len(rounds) == 1:
+            raise RuntimeError("broken")
+        return None
+
+    monkeypatch.setattr(executor._remover, "tick", tick)
+    executor._thread(executor._housekeeping, "kube-housekeeping")
+    eventually(lambda: len(rounds) > 1, 20)

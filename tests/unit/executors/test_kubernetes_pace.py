@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import msgspec
 import pytest
 
 from execplane import metrics
@@ -300,3 +301,103 @@ def test_a_closed_executor_sends_nothing_more_and_leaves_the_pace_to_others(
     server.answers.release(100)
     closing.join()
     eventually(lambda: server.asked == ["p0", "p10"])
+
+
+SILENT = answer(500, 'failed calling webhook \\"w.example.org\\": context deadline exceeded')
+
+
+def test_a_namespace_whose_webhook_is_silent_has_a_quarter_of_the_threads(start: Start, server: Server) -> None:
+    """Each of its creates keeps a thread for as long as the webhook may take; the others' must find one."""
+    server.answer = fails(SILENT)
+    facts: list[Fact] = []
+    executor = start(8)
+    executor.tracker.connect(facts.extend, lambda entry: None)
+    executor.launch([intent(0)])
+    server.answers.release()
+    eventually(lambda: facts)
+
+    executor.launch([intent(n) for n in range(1, 21)])
+    eventually(lambda: len(server.asked) == 3)
+    executor.launch([msgspec.structs.replace(intent(n), namespace="other") for n in range(30, 36)])
+    eventually(lambda: len(server.asked) == 9)
+    assert server.asked == ["p0", "p1", "p2", *(f"p{n}" for n in range(30, 36))]
+
+    server.answers.release(1000)
+    eventually(lambda: len(facts) == 27)
+    assert not executor.unsent()
+
+
+def test_a_silent_webhook_is_asked_once_a_launch_and_the_launch_waits(start: Start, server: Server) -> None:
+    server.answer = fails(SILENT)
+    server.answers.release(10)
+    facts: list[Fact] = []
+    executor = start(1)
+    executor.tracker.connect(facts.extend, lambda entry: None)
+    executor.launch([intent(0)])
+    eventually(lambda: facts)
+    refused = facts[0]
+    assert isinstance(refused, LaunchRefused)
+    assert (refused.retry, refused.retry_after_seconds, refused.diagnosis.data["webhook"]) == (
+        True,
+        executor.options.quota_retry_seconds,
+        "w.example.org",
+    )
+    assert server.asked == ["p0"]
+
+
+def test_what_another_may_drive_by_now_is_not_sent(start: Start, server: Server) -> None:
+    leads = threading.Event()
+    executor = start(2)
+    executor.lead(leads.is_set)
+    executor.launch([intent(n) for n in range(4)])
+    eventually(lambda: len(executor._creates._threads._threads) == 2)
+    assert server.asked == []
+    leads.set()
+    eventually(lambda: len(server.asked) == 2)
+    leads.clear()
+    server.answers.release(2)
+    eventually(lambda: executor._creates.under_way(0) is executor._creates.under_way(1) is False)
+    assert len(server.asked) == 2
+    assert len(executor.unsent()) == 2
+
+
+def test_an_answer_that_cannot_be_read_is_told_as_one_that_did_not_come(start: Start, server: Server) -> None:
+    server.answer = lambda: b"<html>a proxy's page</html>"
+    server.answers.release(10)
+    facts: list[Fact] = []
+    executor = start(1)
+    executor.tracker.connect(facts.extend, lambda entry: None)
+    executor.launch([intent(0)])
+    eventually(lambda: facts)
+    refused = facts[0]
+    assert isinstance(refused, LaunchRefused)
+    assert (refused.retry, refused.diagnosis.data) == (True, {"may_exist": True})
+    assert executor.tracker.expect(intent(0)), "it can be sent again"
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_stop_asks_the_api_server_for_a_pod_that_an_earlier_create_may_have_made(
+    start: Start, server: Server, again: bool
+) -> None:
+    facts: list[Fact] = []
+    executor = start(1)
+    executor.tracker.connect(facts.extend, lambda entry: None)
+    executor.launch([intent(0), msgspec.structs.replace(intent(1), again=again)])
+    eventually(lambda: server.asked == ["p0"])
+    removed: list[int] = []
+    executor._remover.remove = lambda removal: removed.append(removal.entry.attempt_id)  # type: ignore[method-assign]
+    executor.stop([Handle(attempt_id=1, key=key_of(1), namespace="jobs", name="p1")], grace_seconds=1)
+    assert removed == ([1] if again else [])
+    assert bool(facts) is not again
+    assert not executor.unsent()
+
+
+@pytest.mark.parametrize(
+    ("waiting", "ordered"), [([], [1, 2, 3, 4, 5]), ([1, 2, 7], [3, 4]), (range(100, 110), [])], ids=str
+)
+def test_launches_that_are_sent_again_leave_half_of_the_room(waiting: Sequence[int], ordered: list[int]) -> None:
+    class Waits:
+        def unsent(self) -> Sequence[int]:
+            return waiting
+
+    assert backlog.to_send_again(cast(Any, Waits()), [1, 2, 3, 4, 5], 10) == ordered

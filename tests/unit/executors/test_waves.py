@@ -82,6 +82,22 @@ def test_what_has_not_started_yet_holds_the_next_wave_back(options: WaveOptions,
         assert wave.well >= needed(wave, options)
 
 
+@given(
+    options=OPTIONS, well=st.integers(0, 20), failed=st.integers(0, 20), room=st.integers(0, 20), late=st.integers(0, 5)
+)
+def test_who_waits_for_room_is_neither_a_start_nor_a_failure(
+    options: WaveOptions, well: int, failed: int, room: int, late: int
+) -> None:
+    """As if the wave had been so much smaller; only what stops it is counted of all."""
+    size = max(well + failed + room + late, 1)
+    wave = Wave(cause="c", total=1000, size=size, launched=size, well=well, failed=failed)
+    found = verdict(wave, 500, options, room)
+    assert (found is Verdict.STOP) == (failed > size - needed(wave, options))
+    if found is not Verdict.STOP:
+        rest = replace(wave, size=size - room)
+        assert (found is Verdict.NEXT) == (well >= needed(rest, options))
+
+
 def test_waves_are_off_at_zero() -> None:
     assert begin(10_000, "c", WaveOptions(from_waiting=0)) is None
 

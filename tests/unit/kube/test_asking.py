@@ -9,7 +9,8 @@ from typing import Any, cast
 import jwt
 import pytest
 
-from execplane.kube.asking import Asking
+from execplane.contract.errors import ConfigError
+from execplane.kube.asking import Asking, MadeOnce
 from execplane.kube.client import Client
 from execplane.kube.errors import AccessDenied, KubeError, Unreachable
 from execplane.kube.review import TokenVerifier
@@ -83,3 +84,49 @@ def test_a_refusal_is_an_answer() -> None:
     with pytest.raises(AccessDenied):
         asking(lambda: fail(AccessDenied("no", status=403)))
     assert not asking._troubled
+
+
+class Plugin:
+    """What making a client may run: it hangs, fails or works."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.works = True
+        self.go_on = threading.Event()
+
+    def __call__(self) -> str:
+        self.runs += 1
+        self.go_on.wait(60)
+        if not self.works:
+            raise ConfigError("The plugin failed.", hint="Mend it.")
+        return "client"
+
+
+def test_while_one_makes_the_client_the_others_are_told_at_once_and_it_is_made_once(clock: TestClock) -> None:
+    plugin = Plugin()
+    made = MadeOnce(plugin, Asking(), clock)
+    with ThreadPoolExecutor(4) as threads:
+        try:
+            asked = [threads.submit(made) for _ in range(4)]
+            eventually(lambda: sum(one.done() for one in asked) == 3, 30)
+        finally:
+            plugin.go_on.set()
+        said = [one.exception(timeout=30) for one in asked]
+    assert sum(one is None for one in said) == 1
+    assert sum("has not answered others yet" in str(one) for one in said) == 3
+    assert (made(), made(), plugin.runs) == ("client", "client", 1)
+
+
+def test_a_client_that_cannot_be_made_is_tried_again_after_a_while_and_not_for_each_worker(clock: TestClock) -> None:
+    plugin = Plugin()
+    plugin.works = False
+    plugin.go_on.set()
+    made = MadeOnce(plugin, Asking(), clock)
+    for _ in range(20):
+        with pytest.raises(Unreachable, match="The plugin failed") as refused:
+            made()
+        assert refused.value.hint == "Mend it."
+    assert plugin.runs == 1
+    clock.advance(5)
+    plugin.works = True
+    assert (made(), plugin.runs) == ("client", 2)

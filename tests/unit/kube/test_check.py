@@ -13,8 +13,8 @@ import jwt
 import pytest
 
 from execplane.contract.clock import SystemClock
-from execplane.contract.errors import InvalidInput
-from execplane.kube.check import Found, Plan, Result, check
+from execplane.contract.errors import ExecplaneError, InvalidInput, PolicyViolation
+from execplane.kube.check import Elsewhere, Found, Plan, Result, check
 from execplane.kube.client import Client
 from execplane.kube.options import KubeOptions
 from execplane.kube.rights import RIGHTS, Tier
@@ -127,6 +127,18 @@ def test_a_template_that_is_no_pod_fails_the_dry_run_and_nothing_else(cluster: C
 
     found = checked(cluster, tmp_path, pod=broken)
     assert troubles(found) == [("dry run", Result.FAILED)]
+
+
+@pytest.mark.parametrize("error", [PolicyViolation("It must have the label team."), Elsewhere("It goes to gpu.")])
+def test_a_default_pod_that_tasks_must_add_to_is_noted_and_fails_nothing(
+    cluster: Cluster, tmp_path: Path, error: ExecplaneError
+) -> None:
+    def refused(namespace: str) -> bytes:
+        raise error
+
+    found = checked(cluster, tmp_path, pod=refused)
+    assert troubles(found) == [("dry run", Result.NOTE)]
+    assert cluster.posted == []
 
 
 @pytest.mark.parametrize(

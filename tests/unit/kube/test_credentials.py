@@ -238,13 +238,13 @@ def test_a_plugins_client_certificate_is_shown_and_its_next_one_too(plugin: Plug
         client = connected(user, clock)
         client.request("GET", "/version")
         shown = Path(client.credentials.configuration.cert_file).read_text()
-        pool = client._pool
+        pool = client.credentials.pool
         give(second)
         clock.advance(3590)
         client.request("GET", "/version")
         assert shown.startswith(first[0].read_text())
         assert Path(client.credentials.configuration.cert_file).read_text().startswith(second[0].read_text())
-        assert client._pool is not pool
+        assert client.credentials.pool is not pool
         client.close()
 
 

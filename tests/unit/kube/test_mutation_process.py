@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -131,6 +133,8 @@ def pod_mutation_hook(pod):
         ctypes.string_at(0)
     elif mood == "eats":
         b"a" * (8 << 30)
+    elif mood == "signals":
+        os.kill(os.getpid(), 40)
     pod.metadata.labels["by"] = "hook"
 
 def hang():
@@ -151,8 +155,10 @@ def test_a_hook_that_raises_or_exits_costs_this_pod_only_and_not_even_its_proces
 def test_how_a_process_broke_is_told_with_the_line_of_the_hook(tmp_path: Path) -> None:
     (tmp_path / "airflow_local_settings.py").write_text(MOODY)
     said = {
-        "hangs": r"did not return within 2 s \(.*airflow_local_settings.py:22\)\.",
+        "hangs": r"did not return within 2 s \(.*airflow_local_settings.py:24\)\.",
         "crashes": r"ended by SIGSEGV \(.*airflow_local_settings.py:16\)\.",
+        # One that has no name.
+        "signals": r"ended by signal 40",
         "eats": r"ran out of memory: its process may have 1024 MiB \(.*airflow_local_settings.py:18\)\.",
     }
     processes = {
@@ -188,6 +194,39 @@ def test_a_pod_that_breaks_the_hook_waits_and_fails_only_when_the_hook_has_worke
     with pytest.raises(InvalidInput, match="ended with exit code 3") as refused:
         label(hook, "dies")
     assert "It works for other pods" in refused.value.hint
+
+
+def test_a_hook_that_somebody_else_waited_for_has_ended(tmp_path: Path) -> None:
+    (tmp_path / "airflow_local_settings.py").write_text(MOODY)
+    process = HookProcess(HookOptions(folders=(str(tmp_path),), limit_seconds=60))
+    try:
+        assert isinstance(process.loaded(120), Loaded)
+        os.kill(process.pid, signal.SIGKILL)
+        os.waitpid(process.pid, 0)
+        with pytest.raises(HookDied, match="ended"):
+            process.mutate(pod("good"))
+    finally:
+        process.kill()
+
+
+def test_after_a_fault_of_our_own_the_next_pod_gets_a_new_process(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*given: object) -> None:
+        raise ZeroDivisionError
+
+    hook = made(MOODY)
+    ready(hook)
+    pid = process_of(hook)
+    with monkeypatch.context() as patch:
+        patch.setattr(HookProcess, "mutate", fault)
+        with pytest.raises(ZeroDivisionError):
+            label(hook, "good")
+    assert is_gone(pid)
+    with monkeypatch.context() as patch:
+        patch.setattr(HookProcess, "loaded", fault)
+        with pytest.raises(ZeroDivisionError):
+            hook.check()
+    assert hook._process is None
+    assert label(hook, "good") == "hook"
 
 
 def test_a_hook_that_hangs_for_all_fails_nobody_and_is_started_ever_more_rarely(made: Made, clock: Clock) -> None:

@@ -116,3 +116,12 @@ def test_the_memory_is_bounded() -> None:
         one = workload(executor_config={"pod_override": {"metadata": {"labels": {"n": str(number)}}}})
         builder.build(one, layers(one))
     assert len(builder._known) == 512
+
+
+def test_large_pods_are_built_anew_so_that_the_memory_is_bounded_in_bytes_too() -> None:
+    builder = PodBuilder(OPTIONS)
+    for bytes_said, known in ((1 << 15, 1), (1 << 16, 1)):
+        note = {"metadata": {"annotations": {"note": "x" * bytes_said}}}
+        one = workload(executor_config={"pod_override": note})
+        assert builder.build(one, layers(one)) == build_pod(one, layers(one), OPTIONS)
+        assert len(builder._known) == known

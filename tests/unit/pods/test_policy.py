@@ -47,10 +47,11 @@ def context(**fields: Any) -> dict[str, Any]:
 BASE = "spec.containers[0]"
 AFFINITY = "spec.affinity.nodeAffinity"
 GPU = {"key": "gpu", "operator": "In", "values": ["big"]}
+NAMED = {"key": "metadata.name", "operator": "In", "values": ["gpu-1"]}
 
 
-def affinity(expression: dict[str, Any], *, hard: bool = True) -> dict[str, Any]:
-    term = {"matchExpressions": [expression]}
+def affinity(expression: dict[str, Any], *, hard: bool = True, by: str = "matchExpressions") -> dict[str, Any]:
+    term = {by: [expression]}
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
     preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": term}]}
     return with_spec(affinity={"nodeAffinity": required if hard else preferred})
@@ -132,6 +133,21 @@ def affinity(expression: dict[str, Any], *, hard: bool = True) -> dict[str, Any]
             f"{BASE}.resources.limits.memory"
         ]),
         ({"require_limits": ("memory",)}, with_spec(resources={"limits": {"memory": "1Gi"}}), []),
+        ({"require_limits": ("memory", "cpu")}, with_base(resources={"limits": {"memory": "0", "cpu": 0}}), [
+            f"{BASE}.resources.limits.memory", f"{BASE}.resources.limits.cpu"
+        ]),
+        ({"require_limits": ("memory",)}, with_base(resources={"limits": {"memory": None}}), [
+            f"{BASE}.resources.limits.memory"
+        ]),
+        # To Kubernetes, a limit of 0 is none, and a request of 0 is what was asked for whatever the limit is.
+        ({"require_requests": ("cpu",)}, with_base(resources={"limits": {"cpu": 1}, "requests": {"cpu": "0m"}}), [
+            f"{BASE}.resources.requests.cpu"
+        ]),
+        ({"max_resources": {"memory": "2Gi"}}, with_base(resources={"limits": {"memory": "0Mi"}}), [
+            f"{BASE}.resources.limits.memory"
+        ]),
+        ({"max_resources": {"cpu": "2"}}, with_base(resources={"limits": {"cpu": None}, "requests": {"cpu": 0}}), []),
+        ({"max_resources": {"nvidia.com/gpu": "1"}}, with_base(resources={"limits": {"nvidia.com/gpu": 0}}), []),
         # A limit is a request, too.
         ({"require_requests": ("cpu",)}, with_base(resources={"limits": {"cpu": 1}}), []),
         ({"require_requests": ("cpu",)}, with_base(), [f"{BASE}.resources.requests.cpu"]),
@@ -167,6 +183,13 @@ def affinity(expression: dict[str, Any], *, hard: bool = True) -> dict[str, Any]
         ]),
         ({"forbid_node_selector": {"gpu": "big"}}, affinity({**GPU, "operator": "NotIn"}), []),
         ({"forbid_node_selector": {"gpu": "small"}}, affinity(GPU), []),
+        ({"forbid_node_selector": {"gpu": "*"}}, affinity(NAMED, by="matchFields"), [
+            f"{AFFINITY}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].key"
+        ]),
+        ({"forbid_node_selector": {"gpu": "*"}}, affinity(NAMED, by="matchFields", hard=False), [
+            f"{AFFINITY}.preferredDuringSchedulingIgnoredDuringExecution[0].preference.matchFields[0].key"
+        ]),
+        ({"require_node_selector": {}}, affinity(NAMED, by="matchFields"), []),
     ],
 )  # fmt: skip
 def test_each_kind_of_rule_finds_what_breaks_it_and_nothing_else(
@@ -197,6 +220,8 @@ def test_a_policy_holds_for_its_own_namespaces_only() -> None:
         ("team/a", "docker.io/library", False),
         ("r.example", "r.example", False),
         ("localhost/a", "docker.io", False),
+        ("EVIL/x", "docker.io", False),
+        ("EVIL/x", "EVIL", True),
     ],
 )
 def test_a_registry_is_compared_by_whole_parts_of_the_name_that_is_pulled(

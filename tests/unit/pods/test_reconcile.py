@@ -160,6 +160,17 @@ def test_what_the_policy_keeps_is_deleted_when_its_time_is_over() -> None:
     assert verdicts(found(rows, pods, Patience(kept_seconds=4 * 3600))) == [(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE)]
 
 
+def test_only_a_pod_that_is_its_ended_attempts_by_its_uid_is_an_ordinary_delete() -> None:
+    def ordinary(uid: str, *pods: PodSeen) -> list[bool]:
+        return [one.by_policy for one in found([row(state=AttemptState.SUCCESS, uid=uid)], list(pods))]
+
+    mine = pod(**FINISHED)
+    assert ordinary(mine.uid, mine) == [True]
+    # The ledger never heard its pod's uid: the name is all it knows.
+    assert ordinary("", mine) == [False]
+    assert ordinary(mine.uid, pod(name="copy", uid="uid-x", **FINISHED)) == [False]
+
+
 PAST_ITS_TIME = [(Kind.FINISHED_PAST_ITS_TIME, Mend.DELETE)]
 
 
