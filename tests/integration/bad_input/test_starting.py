@@ -138,7 +138,7 @@ def test_a_kubeconfig_that_is_not_there_is_named_with_the_setting(one: Standalon
     missing = str(one.home.parent / "nowhere.kubeconfig")
     lines = _refused(one, code=2, executor="kubernetes", kubernetes__kubeconfig=missing)
     assert lines[0].startswith(f"execplane: No usable Kubernetes configuration in {missing}")
-    assert lines[1] == "  Set EXECPLANE_KUBERNETES__KUBECONFIG, or run in a pod with a service account."
+    assert lines[1] == "  Mend it, set EXECPLANE_KUBERNETES__KUBECONFIG, or run in a pod with a service account."
 
 
 def test_a_dags_folder_that_is_not_there_is_an_import_error(tmp_path: Path) -> None:
