@@ -175,7 +175,7 @@ ON_POSTGRESQL = Command(
 
 def everything() -> int:
     """Two lanes at once, about equally long: tests mostly wait, and leave a core to others."""
-    return side_by_side({"first": [WITH_PODS], "second": [WITHOUT_PODS, EXAMPLES_AND_STORMS, ON_POSTGRESQL]})
+    return side_by_side({"first": [WITH_PODS, ON_POSTGRESQL], "second": [WITHOUT_PODS, EXAMPLES_AND_STORMS]})
 
 
 def chaos() -> int:
