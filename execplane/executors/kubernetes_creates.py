@@ -14,15 +14,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from execplane.contract.categories import Category
 from execplane.contract.clock import Clock
 from execplane.contract.observations import LaunchRefused
 from execplane.contract.workload import Intent
-from execplane.executors.kubernetes_launch import LaunchAnswer, launch_one
+from execplane.executors.kubernetes_launch import LaunchAnswer, launch_one, unknown
 from execplane.executors.kubernetes_options import KubernetesOptions
 from execplane.executors.kubernetes_pace import Pace
 from execplane.kube.client import Client
-from execplane.pods.ends import diagnosis
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +147,10 @@ class Creates:
         try:
             fact = launch_one(self._client, intent, self._options, self._clock, self._pace.heard)
         except Exception as error:
+            # A fault of ours must not leave the attempt without an answer.
             logger.exception("create of %s/%s", intent.namespace, intent.name)
-            fact = self._unreadable(intent, error)
+            said = f"the API server's answer could not be read ({type(error).__name__})."
+            fact = unknown(intent, said, self._clock, wait_seconds=self._options.quota_retry_seconds)
         finally:
             with self._changed:
                 self._sent.pop(intent.attempt_id, None)
@@ -161,17 +161,3 @@ class Creates:
                     self._threads.submit(self._create_first)
                 self._changed.notify_all()
         return fact
-
-    def _unreadable(self, intent: Intent, error: Exception) -> LaunchRefused:
-        """A fault of ours must not leave the attempt without an answer: the same intent finds out."""
-        sentence = (
-            f"Whether pod {intent.namespace}/{intent.name} was created is not known yet: the API server's answer could "
-            f"not be read ({type(error).__name__})."
-        )
-        return LaunchRefused(
-            attempt_id=intent.attempt_id,
-            diagnosis=diagnosis(Category.API_UNAVAILABLE, sentence, data={"may_exist": True}),
-            retry=True,
-            at=self._clock.now(),
-            retry_after_seconds=self._options.quota_retry_seconds,
-        )

@@ -70,7 +70,7 @@ def launch_one(
         except KubeError as silent:
             error = error or silent
             break
-    return _unanswered(intent, error, options, clock)
+    return _unanswered(intent, error, clock)
 
 
 def _post(client: Client, intent: Intent, clock: Clock, heard: Heard) -> bytes:
@@ -121,16 +121,20 @@ def _name_taken(intent: Intent, sentence: str, clock: Clock) -> LaunchRefused:
     )
 
 
-def _unanswered(intent: Intent, error: KubeError | None, options: KubernetesOptions, clock: Clock) -> LaunchRefused:
-    """Nobody could tell whether the pod exists. The same intent, tried again, will find out."""
+def _unanswered(intent: Intent, error: KubeError | None, clock: Clock) -> LaunchRefused:
     said = error.message if error else "the pod came and went each time it was asked for"
+    return unknown(intent, said, clock, wait_seconds=error.retry_after_seconds if error else 0.0)
+
+
+def unknown(intent: Intent, said: str, clock: Clock, *, wait_seconds: float) -> LaunchRefused:
+    """Nobody could tell whether the pod exists. The same intent, tried again, will find out."""
     sentence = f"Whether pod {intent.namespace}/{intent.name} was created is not known yet: {said}"
     return LaunchRefused(
         attempt_id=intent.attempt_id,
         diagnosis=diagnosis(Category.API_UNAVAILABLE, sentence, data={"may_exist": True}),
         retry=True,
         at=clock.now(),
-        retry_after_seconds=error.retry_after_seconds if error else 0.0,
+        retry_after_seconds=wait_seconds,
     )
 
 
